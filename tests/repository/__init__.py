@@ -1,0 +1,1 @@
+"""The repository as the subject: its specs, its marks, its habits."""
