@@ -1,0 +1,1 @@
+"""Checking machinery that knows nothing of jobs: properties and exhaustive exploration."""

@@ -1,0 +1,314 @@
+"""Every promise of the queue as a named value: an id, a sentence, and a predicate over one observed transition.
+
+A transition is *what was observed*: the state before, what was asked, what was answered, the state after. The model's
+own transitions are judged by these predicates when it is explored, and a real store's when it runs in lockstep, so a
+red run names the promise that was broken. The predicates say what must not happen in their own words; none of
+them asks the model what it would have done, except INV-BACKENDS-AGREE, whose subject is that question.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from prompt_studio_model import operations as op
+from prompt_studio_model.checking.properties import Invariant, always
+from prompt_studio_model.idempotency import live_row
+from prompt_studio_model.leases import EXHAUSTED_ERROR
+from prompt_studio_model.state import CANCELLED, FAILED, PROCESSING, QUEUED, TERMINAL, Job, Settings, State
+from prompt_studio_model.step import step
+from prompt_studio_model.table import CLOSES
+
+
+class Transition(NamedTuple):
+    """One step as it was seen. After a lost reply `response` is Nothing, and `after` what the tables say."""
+
+    settings: Settings
+    before: State
+    invocation: op.Invocation
+    response: op.Response
+    after: State
+
+    @property
+    def asked(self) -> op.Invocation:
+        """The call itself, also when its reply was lost."""
+        return self.invocation.call if isinstance(self.invocation, op.LoseReply) else self.invocation
+
+    @property
+    def claimed(self) -> Job | None:
+        """The job that an acquire returned, or None."""
+        acquired = isinstance(self.invocation, op.Acquire) and isinstance(self.response, op.Row)
+        return self.response.job if acquired and isinstance(self.response, op.Row) else None
+
+
+def _rows(transition: Transition) -> Iterator[tuple[Job, Job]]:
+    """Yield each row that was there before and after, as a pair."""
+    after = {job.id: job for job in transition.after.jobs}
+    return ((job, after[job.id]) for job in transition.before.jobs if job.id in after)
+
+
+def _changed(transition: Transition) -> list[tuple[Job, Job]]:
+    return [(old, new) for old, new in _rows(transition) if old is not new and old != new]
+
+
+def _claimed(old: Job, new: Job) -> bool:
+    """Say whether the row was acquired. Only an acquire moves the token."""
+    return new.lease_token != old.lease_token
+
+
+def _revived(transition: Transition, job: Job) -> bool:
+    """Say whether the call was an operator's retry of this failed job, under either of its two names."""
+    call = transition.asked
+    named = isinstance(call, op.JobCall) and call.job_id == job.id and call.token is None
+    retry = isinstance(call, op.Retry) or (isinstance(call, op.UpdateStatus) and call.status == QUEUED)
+    return named and retry and job.status == FAILED
+
+
+@always("INV-SINGLE-HOLDER", "PS-CONCURRENCY-1", "PS-LEASE-HB-2")
+def single_holder(seen: Transition) -> bool:
+    """No call that carries a token other than the current one changes a job."""
+    call = seen.asked
+    if not isinstance(call, op.JobCall) or call.token is None:
+        return True
+    # A name instead of a token is outside this promise; another row than the one named is never inside it.
+    return all(call.job_id == old.id and call.token == old.lease_token for old, _ in _changed(seen))
+
+
+@always("INV-TOKEN-GROWS", "PS-CONCURRENCY-1")
+def token_grows(seen: Transition) -> bool:
+    """A job's token only grows, by one, on acquire; no two acquires return the same (job, token)."""
+    call, answer = seen.asked, seen.response
+    claims = isinstance(call, op.Acquire) or (isinstance(call, op.UpdateStatus) and call.status == PROCESSING)
+    moved = [(old, new) for old, new in _rows(seen) if _claimed(old, new)]
+    if len(moved) > int(claims) or any(new.lease_token != old.lease_token + 1 for old, new in moved):
+        return False
+    told = answer.job if claims and isinstance(answer, op.Row) else None
+    return told is None or told in [new for _, new in moved]
+
+
+@always("INV-LEASE-FIELDS", "PS-CONCURRENCY-2")
+def lease_fields(seen: Transition) -> bool:
+    """Lease fields are set exactly while the job is processing."""
+    holder = [(job.lease_owner is not None, job.leased_until is not None) for job in seen.after.jobs]
+    return holder == [(job.status == PROCESSING,) * 2 for job in seen.after.jobs]
+
+
+@always("INV-TERMINAL-ABSORBS", "PS-CONCURRENCY-1")
+def terminal_absorbs(seen: Transition) -> bool:
+    """Completed and cancelled are left only by cleanup; failed only by an operator's retry (tokenless failed →
+    queued is the same call) or cleanup.
+    """
+    left = [(old, new) for old, new in _changed(seen) if old.status in TERMINAL]
+    return all(old.status == FAILED and new.status == QUEUED and _revived(seen, old) for old, new in left)
+
+
+@always("INV-RESULT-FENCED", "PS-CONCURRENCY-1")
+def result_fenced(seen: Transition) -> bool:
+    """A call that carries a token writes a result or error only if the token is current; tokenless calls write
+    what their caller passed; the system writes only its own named errors, and clears.
+    """
+    call = seen.asked
+    for old, new in _changed(seen):
+        written = (new.error, new.result)
+        if written in {(old.error, old.result), (None, None)}:
+            continue
+        if isinstance(call, op.JobCall):
+            passed = (getattr(call, "error", None), getattr(call, "result", None))
+            fenced = call.job_id == old.id and call.token in {None, old.lease_token}
+            if not fenced or written[0] not in {passed[0], old.error} or written[1] not in {passed[1], old.result}:
+                return False
+        elif not isinstance(call, op.Acquire) or old.status != PROCESSING or written != (EXHAUSTED_ERROR, None):
+            return False
+    return True
+
+
+@always("INV-LEASE-MONOTONE", "PS-CONCURRENCY-3")
+def lease_monotone(seen: Transition) -> bool:
+    """While processing under one token `leased_until` never decreases, and no write raises it above its clock
+    reading + the longest lease.
+    """
+    latest = seen.after.now + seen.settings.lease_limit
+    for old, new in _changed(seen):
+        if new.leased_until is None or new.leased_until == old.leased_until:
+            continue
+        shortened = old.leased_until is not None and not _claimed(old, new) and new.leased_until < old.leased_until
+        if shortened or new.leased_until > latest:
+            return False
+    return True
+
+
+@always("INV-NO-EARLY-RECLAIM", "PS-LEASE-HB-2", "PS-CONCURRENCY-2")
+def no_early_reclaim(seen: Transition) -> bool:
+    """Acquire never returns a job whose lease was live throughout the call."""
+    claimed = [old for old, new in _changed(seen) if _claimed(old, new)]
+    return all(old.leased_until is None or old.leased_until <= seen.before.now for old in claimed)
+
+
+def _free(seen: Transition, call: op.Acquire, job: Job) -> bool:
+    """Say whether the job was eligible for this acquire and not held against it."""
+    now = seen.before.now
+    if call.job_types is not None and job.job_type not in call.job_types:
+        return False
+    if job.status == QUEUED:
+        return job.available_at <= now and not _held_against(seen, call, job)
+    return job.leased_until is not None and job.leased_until <= now and job.executions < job.execution_limit
+
+
+def _held_against(seen: Transition, call: op.Acquire, job: Job) -> bool:
+    """Say whether another session holds the queued row's lock, and the caller has not lost its patience over it."""
+    others = [session for session in seen.before.sessions if session.name != call.session]
+    if not any(lock.job_id == job.id for session in others for lock in session.locks):
+        return False
+    patience = call.lease if seen.settings.patience is None else seen.settings.patience
+    since = [
+        at
+        for job_id, token, at in seen.before.session(call.session).refusals
+        if (job_id, token) == (job.id, job.lease_token)
+    ]
+    return all(seen.before.now - at <= patience for at in since)
+
+
+def _better(job: Job, than: Job) -> bool:
+    if job.priority != than.priority:
+        return job.priority > than.priority
+    return (job.created_at, job.id) < (than.created_at, than.id)
+
+
+@always("INV-CLAIM-ORDER", "PS-CONCURRENCY-1")
+def claim_order(seen: Transition) -> bool:
+    """Acquire returns a job only if no better one was eligible and unheld throughout the call."""
+    call = seen.asked
+    if seen.claimed is None or not isinstance(call, op.Acquire):
+        return True
+    got = seen.before.job(seen.claimed.id)
+    if got is None or not _free(seen, call, got):
+        return False
+    return not any(_free(seen, call, job) and _better(job, got) for job in seen.before.jobs)
+
+
+@always("INV-NONE-IS-EMPTY", "PS-CONCURRENCY-2", "PS-LOCKS-3")
+def none_is_empty(seen: Transition) -> bool:
+    """Acquire returns None only if no job was eligible and unheld throughout the call."""
+    call = seen.asked
+    if not isinstance(call, op.Acquire) or seen.response != op.Row(None):
+        return True
+    return not any(_free(seen, call, job) for job in seen.before.jobs)
+
+
+@always("INV-EXECUTIONS-BOUNDED", "PS-CONCURRENCY-2")
+def executions_bounded(seen: Transition) -> bool:
+    """Executions never exceed execution_limit; acquires minus releases equal executions."""
+    call = seen.asked
+    by_token = isinstance(call, op.UpdateStatus) and call.status == QUEUED and call.token is not None
+    for old, new in _rows(seen):
+        released = old.status == PROCESSING != new.status and (by_token or isinstance(call, op.Release))
+        if new.executions != old.executions + _claimed(old, new) - released:
+            return False
+    created = all(job.executions == 0 for job in seen.after.jobs if seen.before.job(job.id) is None)
+    return created and all(0 <= job.executions <= job.execution_limit for job in seen.after.jobs)
+
+
+@always("INV-LOCKS-MATCH", "PS-LOCKS-2")
+def locks_match(seen: Transition) -> bool:
+    """When quiet and every worker has learned its fate, a session's locks are a subset of its running jobs,
+    each once; then, and after a closing call by the session that holds the lock, another session can take it.
+    """
+    call = seen.invocation
+    held = {(lock.job_id, session.name): lock.lease_token for session in seen.after.sessions for lock in session.locks}
+    rows = {job.id: job for job in seen.after.jobs}
+    if len({job_id for job_id, _ in held}) < len(held) or any(
+        job_id in rows and token > rows[job_id].lease_token for (job_id, _), token in held.items()
+    ):
+        return False
+    if not isinstance(call, op.JobCall) or isinstance(seen.response, op.Rejected):
+        return True
+    before, over = seen.before.job(call.job_id), call.token
+    if over is None and before is not None and before.status == PROCESSING != rows[call.job_id].status:
+        over = before.lease_token  # a closing call without a token closes the attempt that ran
+    told = call.token is None or call.operation in CLOSES or not seen.response  # ending it, or being told that it ended
+    return over is None or not told or held.get((call.job_id, call.session)) != over
+
+
+@always("INV-ONE-EFFECT-PER-KEY", "PS-IDEMPOTENCY-PG-1", "PS-IDEMPOTENCY-PG-2")
+def one_effect_per_key(seen: Transition) -> bool:
+    """Within retention a scope has one idempotency row, everybody is told the same id, and idempotent creates
+    made one entity.
+    """
+    call, answer = seen.asked, seen.response
+    there = {row.scope: row for row in seen.after.keys}
+    live = [row for row in seen.before.keys if live_row(seen.settings, seen.before, row.scope) is not None]
+    if len(there) < len(seen.after.keys) or any(there.get(row.scope) != row for row in live):
+        return False
+    if not isinstance(call, op.Record) or not isinstance(answer, op.Recorded):
+        return True
+    return call.scope in there and there[call.scope].entity_id == answer.entity_id
+
+
+@always("INV-NO-CROSS-USER", "PS-IDEMPOTENCY-SCOPE-1")
+def no_cross_user(seen: Transition) -> bool:
+    """No answer to one user depends on another user's keys."""
+    call, answer = seen.asked, seen.response
+    if not isinstance(call, op.Lookup | op.Record):
+        return True
+    own = live_row(seen.settings, seen.before, call.scope)
+    told: op.Response = op.Number(None if own is None else own.entity_id)
+    if isinstance(call, op.Record):
+        told = op.Recorded(call.entity_id if own is None else own.entity_id, created=own is None)
+    others = [[row for row in state.keys if row.scope != call.scope] for state in (seen.before, seen.after)]
+    return answer in {told, op.Nothing()} and others[0] == others[1]
+
+
+@always("INV-NOTHING-LOST", "PS-CONCURRENCY-1")
+def nothing_lost(seen: Transition) -> bool:
+    """Every job whose create was acknowledged is there exactly once, or was deleted by a cleanup that found it
+    terminal and old; ids are never reused; an unacknowledged create counts 0 or 1.
+    """
+    call, before = seen.asked, {job.id for job in seen.before.jobs}
+    after = {job.id for job in seen.after.jobs}
+    if len(after) < len(seen.after.jobs) or any(old[:6] != new[:6] for old, new in _rows(seen)):
+        return False
+    created = 1 if isinstance(seen.invocation, op.Create) else len(after - before)
+    if created != len(after - before) or created > int(isinstance(call, op.Create)):
+        return False
+    fresh = all(job_id >= seen.before.next_id for job_id in after - before)
+    horizon = seen.before.now - (call.age if isinstance(call, op.Cleanup) else 0)
+    gone = [job for job in seen.before.jobs if job.id not in after]
+    old = all(job.status in TERMINAL and (job.completed_at or 0) < horizon for job in gone)
+    return fresh and old and (isinstance(call, op.Cleanup) or not gone)
+
+
+@always("INV-REPLAY-SAFE", "PS-IDEMPOTENCY-PG-2")
+def replay_safe(seen: Transition) -> bool:
+    """Repeating complete, fail, release or retry with the same token, cancel, record_idempotency or a keyed
+    create changes nothing.
+    """
+    call = seen.asked
+    if isinstance(call, op.Record):
+        return live_row(seen.settings, seen.before, call.scope) is None or seen.after.keys == seen.before.keys
+    if not isinstance(call, op.JobCall):
+        return True
+    before, after = seen.before.job(call.job_id), seen.after.job(call.job_id)
+    if before is None or after is None or (call.token is None and not isinstance(call, op.Cancel)):
+        return True
+    marks = (call.token, CLOSES.get(call.operation))
+    if marks[1] is None:
+        return not isinstance(call, op.Cancel) or before.status != CANCELLED or before == after
+    if (before.closed_token, before.closed_by) == marks:
+        return before == after and bool(seen.response)
+    return before == after or (after.closed_token, after.closed_by) == marks
+
+
+@always("INV-BACKENDS-AGREE", "PS-IDEMPOTENCY-PG-1", "PS-LOCKS-1")
+def backends_agree(seen: Transition) -> bool:
+    """In sequential runs without foreign locks equal inputs give equal traces on both backends, ids and times
+    aside.
+    """
+    if any(session.locks for session in seen.before.sessions if session.name != seen.asked.session):
+        return True
+    settings = (seen.settings._replace(advisory_locks=locks) for locks in (False, True))
+    off, on = ([(state[:4], told) for state, told in step(seen.before, seen.invocation, each)] for each in settings)
+    return off == on
+
+
+LEASE_PROMISES: Final = (single_holder, token_grows, lease_fields, terminal_absorbs, result_fenced, lease_monotone)
+CLAIM_PROMISES: Final = (no_early_reclaim, claim_order, none_is_empty, executions_bounded, locks_match)
+OTHER_PROMISES: Final = (one_effect_per_key, no_cross_user, nothing_lost, replay_safe, backends_agree)
+ALWAYS: Final[tuple[Invariant[Transition], ...]] = (*LEASE_PROMISES, *CLAIM_PROMISES, *OTHER_PROMISES)
