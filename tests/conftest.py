@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import Phase, settings
 
-from tests.repository.requirements import SPECS, known_ids
+from tests.repository.requirements import known_ids
 
 # No profile has a deadline: two busy cores are shared with other work, and a slow example is not a wrong one. What must
 # not hang is held by the limit per test in pyproject.toml.
@@ -25,8 +25,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A mark with an id that no spec defines is an error of the collection: a typo would verify nothing."""
-    if not (SPECS / "invariants.md").exists():
-        return
     known = known_ids()
     unknown = [
         f"{item.nodeid}: verifies({named!r}), which no file in specs/ defines"
