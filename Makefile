@@ -48,10 +48,11 @@ check: $(STAMP) ## Format, lint, types, import contracts, the repository itself
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -q tests/repository
 
-format: $(STAMP) ## Format the code, mend what ruff can mend safely, write specs/traceability.md anew
+format: $(STAMP) ## Format the code, mend what ruff can mend safely, write the generated specs anew
 	$(BIN)/ruff check --fix --exit-zero --quiet
 	$(BIN)/ruff format
 	$(BIN)/python -m tests.repository.traceability
+	$(BIN)/python -m tests.repository.outcomes
 
 explore: $(STAMP) ## Every state of the tiny world, judged by every invariant
 	$(BIN)/python -m prompt_studio_model explore --world tiny

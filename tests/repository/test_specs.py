@@ -6,7 +6,9 @@ from typing import Final
 import pytest
 
 from prompt_studio_model.invariants import ALWAYS
+from prompt_studio_model.table import TABLE, UNREACHABLE
 from prompt_studio_model.witnesses import SOMETIMES
+from tests.repository import outcomes
 from tests.repository.requirements import (
     SPECS,
     IndexRow,
@@ -71,6 +73,12 @@ class TestThisRepository:
 
     def test_has_a_fresh_page_of_traces(self) -> None:
         assert PAGE.read_text(encoding="utf-8") == current_page(), HOW_TO_REFRESH
+
+    def test_has_a_fresh_page_of_outcomes(self) -> None:
+        page = outcomes.render(TABLE, UNREACHABLE)
+
+        assert outcomes.PAGE.read_text(encoding="utf-8") == page, HOW_TO_REFRESH
+        assert {credential for _, _, credential in TABLE} <= set(outcomes.CREDENTIALS)
 
 
 class TestRequirements:
@@ -233,6 +241,28 @@ class TestPageOfTraces:
     def test_is_written_where_it_is_asked_for(self, tmp_path: Path) -> None:
         assert main(tmp_path / "page.md") == 0
         assert (tmp_path / "page.md").read_text(encoding="utf-8") == current_page()
+
+
+class TestPageOfOutcomes:
+    TABLE: Final = {
+        ("complete", "live", "current"): "applied",
+        ("complete", "expired", "current"): "applied",
+        ("complete", "queued", "current"): "lease_lost",
+        ("cancel", "any", "current"): "rejected",
+        ("cancel", "live", "none"): "applied",
+    }
+
+    def test_has_a_row_for_situations_with_the_same_answers(self) -> None:
+        page = outcomes.render(self.TABLE, {("queued", "current"): "the argument"})
+
+        assert "| the row | complete | cancel |" in page
+        assert "| live, expired | applied | rejected |" in page
+        assert "| queued | unreachable | unreachable |" in page
+        assert "- queued, a call with the row's present token: the argument." in page
+
+    def test_is_written_where_it_is_asked_for(self, tmp_path: Path) -> None:
+        assert outcomes.main(tmp_path / "page.md") == 0
+        assert (tmp_path / "page.md").read_text(encoding="utf-8") == outcomes.render(TABLE, UNREACHABLE)
 
 
 class TestCollection:
