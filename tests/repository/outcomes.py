@@ -37,7 +37,7 @@ def render(table: Mapping[Key, str], unreachable: Mapping[tuple[str, str], str])
         "Generated from the model by `make format`; a repository test fails when it is stale.",
         "The reasons stand in [leases](leases.md#outcomes).",
         "*Rejected* is an `InputError`; *unreachable* has its argument below; *-* is not a call.",
-        "Of the queued rows, *delayed* ones are not available yet, *requeued* and *backing_off* ones come from a fail, and",
+        "Of the queued rows, *delayed* ones are not available yet, *requeued* and *backing_off* ones come from a fail,",
         "*released* ones from a release. *_last* has no attempt left, and so has *exhausted*, which is expired too.",
         "*_tokenless* rows were not closed by a call with a token.",
     ]
