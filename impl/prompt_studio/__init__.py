@@ -1,1 +1,48 @@
 """The job queue of Prompt Studio: leases, fencing tokens and idempotency keys on an SQL database."""
+
+from prompt_studio.clock import Clock
+from prompt_studio.config import Settings
+from prompt_studio.database import PromptStudioDatabase
+from prompt_studio.errors import (
+    ConflictError,
+    DatabaseError,
+    InputError,
+    InvariantViolation,
+    SchemaError,
+    StoreUnavailable,
+    TransientConflict,
+)
+from prompt_studio.jobs import (
+    IdempotencyRecord,
+    JobRow,
+    JobStats,
+    JobStatus,
+    JobType,
+    LeaseStats,
+    Outcome,
+    OutcomeKind,
+)
+from prompt_studio.storage.capabilities import BackendType, Capabilities
+
+__all__ = [
+    "BackendType",
+    "Capabilities",
+    "Clock",
+    "ConflictError",
+    "DatabaseError",
+    "IdempotencyRecord",
+    "InputError",
+    "InvariantViolation",
+    "JobRow",
+    "JobStats",
+    "JobStatus",
+    "JobType",
+    "LeaseStats",
+    "Outcome",
+    "OutcomeKind",
+    "PromptStudioDatabase",
+    "SchemaError",
+    "Settings",
+    "StoreUnavailable",
+    "TransientConflict",
+]

@@ -1,0 +1,80 @@
+"""Every setting, parsed once, when the database is opened.
+
+A setting that breaks its rule stops the start with a message; none is silently bent into range, since a lease that
+is not as long as its owner thinks is a job that runs twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prompt_studio.errors import InputError
+from prompt_studio.values import number, shown, whole_number
+
+LEASE_SECONDS_VARIABLE: Final = "TLDW_PS_JOB_LEASE_SECONDS"
+SQLITE_WAL_VARIABLE: Final = "TLDW_PS_SQLITE_WAL"
+LEASE_SECONDS_MAX: Final = 3600
+LEASE_SECONDS_DEFAULT: Final = 60
+
+_WORDS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one opened database.
+
+    Attributes:
+        lease_seconds: the length of a lease when the caller names none.
+        sqlite_wal: write-ahead log (readers and a writer do not wait for each other) or a rollback journal.
+        idempotency_retention_seconds: how long a key stands for its entity; None is for ever.
+        write_retry_seconds: how long a call waits for other sessions before it gives up with TransientConflict.
+    """
+
+    lease_seconds: int = LEASE_SECONDS_DEFAULT
+    sqlite_wal: bool = True
+    idempotency_retention_seconds: int | None = None
+    write_retry_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        whole_number("lease_seconds", self.lease_seconds, 1, LEASE_SECONDS_MAX)
+        if self.idempotency_retention_seconds is not None:
+            whole_number("idempotency_retention_seconds", self.idempotency_retention_seconds, 1, 10**10)
+        number("write_retry_seconds", self.write_retry_seconds, 0, LEASE_SECONDS_MAX)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """The settings that these variables ask for; a variable that is not set leaves its default.
+
+        Raises:
+            InputError: a variable is set to something that its rule does not allow.
+        """
+        return cls(lease_seconds=_lease_seconds(environment), sqlite_wal=_sqlite_wal(environment))
+
+
+def _lease_seconds(environment: Mapping[str, str]) -> int:
+    text = environment.get(LEASE_SECONDS_VARIABLE)
+    if text is None:
+        return LEASE_SECONDS_DEFAULT
+    # No more than six digits: a longer number is out of range, and `int` need not find out how much.
+    if not re.fullmatch(r"[0-9]{1,6}", text.strip(), re.ASCII) or not 1 <= int(text) <= LEASE_SECONDS_MAX:
+        raise InputError(
+            f"{LEASE_SECONDS_VARIABLE} must be a whole number of seconds from 1 to {LEASE_SECONDS_MAX}, "
+            f"not {shown(text)}: correct it, or unset it for the default"
+        )
+    return int(text)
+
+
+def _sqlite_wal(environment: Mapping[str, str]) -> bool:
+    text = environment.get(SQLITE_WAL_VARIABLE)
+    if text is None:
+        return True
+    word = text.strip().lower()
+    if word not in _WORDS:
+        raise InputError(
+            f"{SQLITE_WAL_VARIABLE} must be one of {', '.join(_WORDS)}, not {shown(text)}: "
+            "correct it, or unset it for the write-ahead log"
+        )
+    return _WORDS[word]

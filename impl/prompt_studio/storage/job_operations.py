@@ -1,0 +1,102 @@
+"""Jobs at rest: made, found, listed, moved by operators, cleaned up. Nothing here needs a lease."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from prompt_studio.jobs import JobRow, JobStatus, JobType, Outcome
+from prompt_studio.storage.operations import MILLISECONDS, Operations, wanted_types
+from prompt_studio.storage.outcomes import applied, refused_move, refused_retry
+from prompt_studio.storage.transactions import Session
+
+DAY_MILLISECONDS: Final = 24 * 60 * 60 * MILLISECONDS
+
+_MOVES: Final = {
+    JobStatus.COMPLETED: ("set_completed",),
+    JobStatus.FAILED: ("set_failed",),
+    JobStatus.CANCELLED: ("set_cancelled",),
+    JobStatus.QUEUED: ("requeue_running_job", "retry_failed_job"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job that is to be made; all values are checked, the payload is JSON text."""
+
+    job_type: JobType
+    entity_id: int
+    project_id: int | None
+    priority: int
+    payload: str
+    max_retries: int
+    client_id: str
+    available_at: int | None
+
+
+class JobOperations(Operations):
+    """Jobs at rest."""
+
+    def create_job(self, new: NewJob) -> JobRow:
+        """A new queued job. May be part of the caller's transaction."""
+        parameters = {
+            "uuid": str(uuid.uuid4()),
+            "job_type": new.job_type,
+            "entity_id": new.entity_id,
+            "project_id": new.project_id,
+            "priority": new.priority,
+            "payload": new.payload,
+            "max_retries": new.max_retries,
+            "client_id": new.client_id,
+            "available_at": new.available_at,
+        }
+
+        def operation(session: Session) -> JobRow:
+            return cast("JobRow", self._job(session, "create_job", parameters))
+
+        return self._sessions.current().write(operation, joins=True)
+
+    def get_job(self, job_id: int) -> JobRow | None:
+        """The job with this id."""
+        return next(iter(self._read_jobs("get_job", {"job_id": job_id})), None)
+
+    def get_job_by_uuid(self, job_uuid: str) -> JobRow | None:
+        """The job with this uuid."""
+        return next(iter(self._read_jobs("get_job_by_uuid", {"uuid": job_uuid})), None)
+
+    def list_jobs(self, status: JobStatus | None, job_types: Sequence[JobType], limit: int) -> list[JobRow]:
+        """The first jobs: higher priority first, then older, then lower id."""
+        name = "list_jobs" if status is None else f"list_{status}_jobs"
+        return self._read_jobs(name, {**wanted_types(job_types), "limit": limit})
+
+    def count_jobs(self, status: JobStatus | None, job_types: Sequence[JobType]) -> int:
+        """How many jobs there are."""
+        name = "count_jobs" if status is None else f"count_{status}_jobs"
+        return int(self._read(name, wanted_types(job_types))[0]["jobs"])
+
+    def list_jobs_for_entity(self, job_type: JobType, entity_id: int, *, limit: int, ascending: bool) -> list[JobRow]:
+        """An entity's jobs of one type in the order of their creation, or the reverse."""
+        name = "list_jobs_for_entity_ascending" if ascending else "list_jobs_for_entity_descending"
+        return self._read_jobs(name, {"job_type": job_type, "entity_id": entity_id, "limit": limit})
+
+    def move(
+        self, job_id: int, status: JobStatus, *, error_message: str | None = None, result: str | None = None
+    ) -> Outcome:
+        """An operator's change of status, except to processing; None keeps the error or result that there is."""
+        return self._guarded(
+            _MOVES[status],
+            {"job_id": job_id, "error_message": error_message, "result": result},
+            applied,
+            lambda job: refused_move(job, status),
+        )
+
+    def retry_failed(self, job_id: int) -> Outcome:
+        """An operator's retry of a failed job."""
+        return self._guarded(("retry_failed_job",), {"job_id": job_id}, applied, refused_retry)
+
+    def cleanup_jobs(self, older_than_days: int) -> int:
+        """How many terminal jobs were deleted, all that ended longer ago than this."""
+        parameters = {"age_milliseconds": older_than_days * DAY_MILLISECONDS}
+        return self._sessions.current().write(lambda session: len(self._run(session, "cleanup_jobs", parameters)))

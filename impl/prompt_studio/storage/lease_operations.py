@@ -1,0 +1,115 @@
+"""Jobs at work: acquired, renewed, closed. Every call is one guarded statement, and the row is the only authority."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prompt_studio.jobs import ClosedBy, JobRow, JobStatus, JobType, Outcome
+from prompt_studio.storage.operations import MILLISECONDS, Operations, wanted_types
+from prompt_studio.storage.outcomes import applied, refused_move, refused_owner, refused_token
+from prompt_studio.storage.transactions import Session
+
+EXHAUSTED_PER_CALL_MAX: Final = 100
+"""How many jobs without an execution left one acquire fails on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one transaction of an acquire did: failed an exhausted job, or (none was in the way) leased one or none."""
+
+    exhausted: bool
+    job: JobRow | None = None
+
+
+class LeaseOperations(Operations):
+    """Jobs at work."""
+
+    def acquire_next_job(
+        self, worker_id: str | None, lease_seconds: int, job_types: Sequence[JobType]
+    ) -> JobRow | None:
+        """The best eligible job, leased; None when there is none.
+
+        Exhausted expired jobs that are better are failed first, best first, each in a transaction of its own: a
+        crash on the way then loses nothing, and no rival waits for all of them.
+        """
+        parameters = {**self._lease(worker_id, lease_seconds), **wanted_types(job_types)}
+        session = self._sessions.current()
+
+        def claim(session: Session) -> Step:
+            return Step(exhausted=False, job=self._job(session, "acquire_best_job", parameters))
+
+        def fail_or_claim(session: Session) -> Step:
+            if self._run(session, "fail_best_exhausted_job", parameters):
+                return Step(exhausted=True)
+            return claim(session)
+
+        for _ in range(EXHAUSTED_PER_CALL_MAX):
+            step = session.write(fail_or_claim)
+            if not step.exhausted:
+                return step.job
+        return session.write(claim).job
+
+    def acquire_this_job(self, job_id: int, worker_id: str | None, lease_seconds: int) -> Outcome:
+        """One job, leased, if it is queued and available."""
+        return self._guarded(
+            ("acquire_this_job",),
+            {"job_id": job_id, **self._lease(worker_id, lease_seconds)},
+            applied,
+            lambda job: refused_move(job, JobStatus.PROCESSING),
+        )
+
+    def renew_lease(self, job_id: int, lease_token: int, seconds: int) -> Outcome:
+        """A lease that ends no earlier than it did, and no earlier than this many seconds from now."""
+        return self._with_token(
+            "renew_lease", job_id, lease_token, None, {"lease_milliseconds": seconds * MILLISECONDS}
+        )
+
+    def renew_lease_by_owner(self, job_id: int, worker_id: str, seconds: int) -> Outcome:
+        """The same for a caller without a token; names are reused, so this proves less."""
+        return self._guarded(
+            ("renew_lease_by_owner",),
+            {"job_id": job_id, "worker_id": worker_id, "lease_milliseconds": seconds * MILLISECONDS},
+            _applied_under_lease,
+            refused_owner,
+        )
+
+    def complete(self, job_id: int, lease_token: int, result: str | None) -> Outcome:
+        """The attempt has ended well."""
+        return self._with_token("complete_job", job_id, lease_token, ClosedBy.COMPLETE, {"result": result})
+
+    def fail(self, job_id: int, lease_token: int, error_message: str | None) -> Outcome:
+        """The attempt has failed, and so has the job."""
+        return self._with_token("fail_job", job_id, lease_token, ClosedBy.FAIL, {"error_message": error_message})
+
+    def fail_or_requeue(self, job_id: int, lease_token: int, error_message: str | None, *, spread: int) -> Outcome:
+        """The attempt has failed; the job is tried again, after a pause, while it has executions left."""
+        more = {"error_message": error_message, "spread": spread}
+        return self._with_token("fail_or_requeue_job", job_id, lease_token, ClosedBy.FAIL, more)
+
+    def release(self, job_id: int, lease_token: int) -> Outcome:
+        """The attempt did not take place."""
+        return self._with_token("release_job", job_id, lease_token, ClosedBy.RELEASE, {})
+
+    def _with_token(
+        self, name: str, job_id: int, lease_token: int, closing: ClosedBy | None, more: Mapping[str, object]
+    ) -> Outcome:
+        return self._guarded(
+            (name,),
+            {"job_id": job_id, "lease_token": lease_token, **more},
+            _applied_under_lease,
+            lambda job: refused_token(job, lease_token, closing),
+        )
+
+    def _lease(self, worker_id: str | None, lease_seconds: int) -> dict[str, object]:
+        # A nameless worker gets a name of its own: with the last owner's it could renew what was that one's.
+        return {
+            "worker_id": worker_id or f"anonymous-{uuid.uuid4().hex}",
+            "lease_milliseconds": lease_seconds * MILLISECONDS,
+        }
+
+
+def _applied_under_lease(job: JobRow) -> Outcome:
+    return applied(job, late=job["late"])

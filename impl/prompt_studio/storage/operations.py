@@ -1,0 +1,59 @@
+"""What every group of operations needs: run a named statement, decode what comes back, explain a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from prompt_studio.config import Settings
+from prompt_studio.jobs import JobRow, JobType, Outcome
+from prompt_studio.storage.dialect import NO_PARAMETERS, Dialect, Parameters, Row
+from prompt_studio.storage.transactions import Session, Sessions
+
+MILLISECONDS: Final = 1000
+
+
+class Operations:
+    """The ground on which the groups of operations stand."""
+
+    def __init__(self, dialect: Dialect, sessions: Sessions, settings: Settings) -> None:
+        self._dialect = dialect
+        self._sessions = sessions
+        self._settings = settings
+
+    def _run(self, session: Session, name: str, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
+        return session.run(self._dialect.statements[name], parameters)
+
+    def _read(self, name: str, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
+        return self._sessions.current().read(lambda session: self._run(session, name, parameters))
+
+    def _read_jobs(self, name: str, parameters: Parameters) -> list[JobRow]:
+        return [self._dialect.job(row) for row in self._read(name, parameters)]
+
+    def _job(self, session: Session, name: str, parameters: Parameters) -> JobRow | None:
+        rows = self._run(session, name, parameters)
+        return self._dialect.job(rows[0]) if rows else None
+
+    def _guarded(
+        self,
+        statements: Sequence[str],
+        parameters: Parameters,
+        applied: Callable[[JobRow], Outcome],
+        refused: Callable[[JobRow | None], Outcome],
+    ) -> Outcome:
+        """Try guarded statements in turn, in one transaction; look at the row only to explain why none was applied."""
+
+        def operation(session: Session) -> Outcome:
+            for name in statements:
+                job = self._job(session, name, parameters)
+                if job is not None:
+                    return applied(job)
+            return refused(self._job(session, "get_job", parameters))
+
+        return self._sessions.current().write(operation)
+
+
+def wanted_types(job_types: Sequence[JobType]) -> dict[str, JobType]:
+    """The parameters of `job_type IN (:job_type_1, ...)`, which has a place for each type there is."""
+    padded = [*job_types, *[job_types[0]] * (len(JobType) - len(job_types))]
+    return {f"job_type_{number}": job_type for number, job_type in enumerate(padded, start=1)}

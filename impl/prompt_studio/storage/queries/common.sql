@@ -1,0 +1,289 @@
+-- The statements of the store, for every database.
+--
+-- Each write carries its whole guard, so that guard and effect are one step; none relies on an earlier read.
+-- What stands to the right of a SET is the row as it was found. `${now}` is the database's clock. Statuses are
+-- literals, as in the partial indexes. Any one of three job types is `job_type IN (:job_type_1, ..., :job_type_3)`.
+
+-- name: create_job
+-- Inserts a queued job; without a time from which it is available it is so at once.
+INSERT INTO prompt_studio_job_queue (
+    uuid, job_type, entity_id, project_id, priority, status, payload, max_retries, client_id,
+    created_at, available_at, execution_limit
+) VALUES (
+    :uuid, :job_type, :entity_id, :project_id, :priority, 'queued', :payload, :max_retries, :client_id,
+    ${now}, COALESCE(:available_at, ${now}), :max_retries + 1
+) RETURNING *;
+
+-- name: get_job
+-- One job by its id.
+SELECT * FROM prompt_studio_job_queue WHERE id = :job_id;
+
+-- name: get_job_by_uuid
+-- One job by its uuid.
+SELECT * FROM prompt_studio_job_queue WHERE uuid = :uuid;
+
+-- name: list_jobs
+-- The first jobs in claim order, whatever their status.
+SELECT * FROM prompt_studio_job_queue
+WHERE job_type IN (:job_type_1, :job_type_2, :job_type_3)
+ORDER BY priority DESC, created_at, id LIMIT :limit;
+
+-- name: list_{status}_jobs
+-- The first jobs in claim order, of one status.
+SELECT * FROM prompt_studio_job_queue
+WHERE status = '{status}' AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+ORDER BY priority DESC, created_at, id LIMIT :limit;
+
+-- name: count_jobs
+-- How many jobs there are, whatever their status.
+SELECT COUNT(*) AS jobs FROM prompt_studio_job_queue WHERE job_type IN (:job_type_1, :job_type_2, :job_type_3);
+
+-- name: count_{status}_jobs
+-- How many jobs have one status.
+SELECT COUNT(*) AS jobs FROM prompt_studio_job_queue
+WHERE status = '{status}' AND job_type IN (:job_type_1, :job_type_2, :job_type_3);
+
+-- name: list_jobs_for_entity_ascending
+-- An entity's jobs of one type, oldest first.
+SELECT * FROM prompt_studio_job_queue WHERE entity_id = :entity_id AND job_type = :job_type
+ORDER BY created_at, id LIMIT :limit;
+
+-- name: list_jobs_for_entity_descending
+-- An entity's jobs of one type, newest first.
+SELECT * FROM prompt_studio_job_queue WHERE entity_id = :entity_id AND job_type = :job_type
+ORDER BY created_at DESC, id DESC LIMIT :limit;
+
+-- name: fail_best_exhausted_job
+-- Fails the best expired job without an execution left, if no eligible job is better than it.
+UPDATE prompt_studio_job_queue
+SET status = 'failed', completed_at = ${now}, error_message = 'lease expired, attempts exhausted',
+    leased_until = NULL, lease_owner = NULL, closed_token = NULL, closed_by = NULL
+WHERE id = (
+        SELECT exhausted.id FROM (
+            SELECT id, priority, created_at FROM prompt_studio_job_queue
+            WHERE status = 'processing' AND leased_until <= ${now} AND executions >= execution_limit
+                AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+            ORDER BY priority DESC, created_at, id LIMIT 1
+        ) AS exhausted
+        WHERE NOT EXISTS (
+            SELECT 1 FROM (
+                SELECT id, priority, created_at FROM prompt_studio_job_queue
+                WHERE status = 'queued' AND available_at <= ${now}
+                    AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+                ORDER BY priority DESC, created_at, id LIMIT 1
+            ) AS eligible
+            WHERE (-eligible.priority, eligible.created_at, eligible.id)
+                < (-exhausted.priority, exhausted.created_at, exhausted.id)
+        ) AND NOT EXISTS (
+            SELECT 1 FROM (
+                SELECT id, priority, created_at FROM prompt_studio_job_queue
+                WHERE status = 'processing' AND leased_until <= ${now} AND executions < execution_limit
+                    AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+                ORDER BY priority DESC, created_at, id LIMIT 1
+            ) AS eligible
+            WHERE (-eligible.priority, eligible.created_at, eligible.id)
+                < (-exhausted.priority, exhausted.created_at, exhausted.id)
+        )
+    )
+    AND status = 'processing' AND leased_until <= ${now} AND executions >= execution_limit
+RETURNING id;
+
+-- name: acquire_best_job
+-- Leases the best eligible job: the better one of the best queued and the best expired.
+UPDATE prompt_studio_job_queue
+SET was_reclaim = (status = 'processing'),
+    retry_count = CASE WHEN status = 'processing' THEN retry_count + 1 ELSE retry_count END,
+    status = 'processing', lease_owner = :worker_id, leased_until = ${now} + :lease_milliseconds,
+    lease_token = lease_token + 1, executions = executions + 1, started_at = ${now}, late = FALSE,
+    error_message = NULL, result = NULL, closed_token = NULL, closed_by = NULL
+WHERE id = (
+        SELECT id FROM (
+            SELECT * FROM (
+                SELECT id, priority, created_at FROM prompt_studio_job_queue
+                WHERE status = 'queued' AND available_at <= ${now}
+                    AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+                ORDER BY priority DESC, created_at, id LIMIT 1
+            ) AS best_queued
+            UNION ALL
+            SELECT * FROM (
+                SELECT id, priority, created_at FROM prompt_studio_job_queue
+                WHERE status = 'processing' AND leased_until <= ${now} AND executions < execution_limit
+                    AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+                ORDER BY priority DESC, created_at, id LIMIT 1
+            ) AS best_expired
+        ) AS best ORDER BY priority DESC, created_at, id LIMIT 1
+    )
+    AND (
+        (status = 'queued' AND available_at <= ${now})
+        OR (status = 'processing' AND leased_until <= ${now} AND executions < execution_limit)
+    )
+    AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+RETURNING *;
+
+-- name: acquire_this_job
+-- Leases one job if it is queued and available, for an operator who names it.
+UPDATE prompt_studio_job_queue
+SET status = 'processing', was_reclaim = FALSE, lease_owner = :worker_id,
+    leased_until = ${now} + :lease_milliseconds, lease_token = lease_token + 1, executions = executions + 1,
+    started_at = ${now}, late = FALSE, error_message = NULL, result = NULL, closed_token = NULL, closed_by = NULL
+WHERE id = :job_id AND status = 'queued' AND available_at <= ${now}
+RETURNING *;
+
+-- name: renew_lease
+-- Moves the end of the token's lease, never back; a lease that has expired is renewed all the same.
+UPDATE prompt_studio_job_queue
+SET leased_until = CASE WHEN leased_until > ${now} + :lease_milliseconds THEN leased_until
+        ELSE ${now} + :lease_milliseconds END,
+    late = (leased_until <= ${now})
+WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
+RETURNING *;
+
+-- name: renew_lease_by_owner
+-- The same for a caller who has only the name under which the job was acquired.
+UPDATE prompt_studio_job_queue
+SET leased_until = CASE WHEN leased_until > ${now} + :lease_milliseconds THEN leased_until
+        ELSE ${now} + :lease_milliseconds END,
+    late = (leased_until <= ${now})
+WHERE id = :job_id AND lease_owner = :worker_id AND status = 'processing'
+RETURNING *;
+
+-- name: complete_job
+-- Ends the token's attempt with a result.
+UPDATE prompt_studio_job_queue
+SET status = 'completed', result = :result, error_message = NULL, completed_at = ${now},
+    leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'complete',
+    late = (leased_until <= ${now})
+WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
+RETURNING *;
+
+-- name: fail_job
+-- Ends the token's attempt with an error: failed for good.
+UPDATE prompt_studio_job_queue
+SET status = 'failed', error_message = :error_message, result = NULL, completed_at = ${now},
+    leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'fail',
+    late = (leased_until <= ${now})
+WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
+RETURNING *;
+
+-- name: fail_or_requeue_job
+-- Ends the token's attempt with an error: queued again, after a pause, while executions are left; else failed.
+-- The pause doubles with each execution, from 1 s to 600 s, and is spread by `:spread` thousandths.
+UPDATE prompt_studio_job_queue
+SET status = CASE WHEN executions < execution_limit THEN 'queued' ELSE 'failed' END,
+    retry_count = CASE WHEN executions < execution_limit THEN retry_count + 1 ELSE retry_count END,
+    available_at = CASE WHEN executions < execution_limit THEN
+            ${now} + CASE WHEN executions > 10 THEN 600000 ELSE 1000 << (executions - 1) END * :spread / 1000
+        ELSE available_at END,
+    started_at = CASE WHEN executions < execution_limit THEN NULL ELSE started_at END,
+    completed_at = CASE WHEN executions < execution_limit THEN NULL ELSE ${now} END,
+    error_message = :error_message, result = NULL,
+    leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'fail',
+    late = (leased_until <= ${now})
+WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
+RETURNING *;
+
+-- name: release_job
+-- Gives the token's attempt back, as if it had not begun.
+UPDATE prompt_studio_job_queue
+SET status = 'queued', available_at = ${now}, started_at = NULL, executions = executions - 1,
+    leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'release',
+    late = (leased_until <= ${now})
+WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
+RETURNING *;
+
+-- name: set_completed
+-- An operator's word that a running job is done.
+UPDATE prompt_studio_job_queue
+SET status = 'completed', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
+    result = COALESCE(:result, result), error_message = COALESCE(:error_message, error_message),
+    closed_token = NULL, closed_by = NULL
+WHERE id = :job_id AND status = 'processing'
+RETURNING *;
+
+-- name: set_failed
+-- An operator's word that a running job has failed.
+UPDATE prompt_studio_job_queue
+SET status = 'failed', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
+    result = COALESCE(:result, result), error_message = COALESCE(:error_message, error_message),
+    closed_token = NULL, closed_by = NULL
+WHERE id = :job_id AND status = 'processing'
+RETURNING *;
+
+-- name: set_cancelled
+-- Nobody shall begin or go on with the job.
+UPDATE prompt_studio_job_queue
+SET status = 'cancelled', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
+    result = COALESCE(:result, result), error_message = COALESCE(:error_message, error_message),
+    closed_token = NULL, closed_by = NULL
+WHERE id = :job_id AND status IN ('queued', 'processing')
+RETURNING *;
+
+-- name: requeue_running_job
+-- An operator takes a running job from its worker; the attempt counts, and one more is allowed.
+UPDATE prompt_studio_job_queue
+SET status = 'queued', available_at = ${now}, started_at = NULL, leased_until = NULL, lease_owner = NULL,
+    execution_limit = CASE WHEN execution_limit > executions THEN execution_limit ELSE executions + 1 END,
+    closed_token = NULL, closed_by = NULL
+WHERE id = :job_id AND status = 'processing'
+RETURNING *;
+
+-- name: retry_failed_job
+-- An operator lets a failed job run once more.
+UPDATE prompt_studio_job_queue
+SET status = 'queued', available_at = ${now}, started_at = NULL, completed_at = NULL,
+    error_message = NULL, result = NULL, retry_count = retry_count + 1,
+    execution_limit = CASE WHEN execution_limit > executions THEN execution_limit ELSE executions + 1 END,
+    closed_token = NULL, closed_by = NULL
+WHERE id = :job_id AND status = 'failed'
+RETURNING *;
+
+-- name: cleanup_jobs
+-- Deletes the jobs that ended before a moment.
+DELETE FROM prompt_studio_job_queue
+WHERE status IN ('completed', 'failed', 'cancelled') AND completed_at < ${now} - :age_milliseconds
+RETURNING id;
+
+-- name: job_stats
+-- The whole table, as numbers, at one instant.
+SELECT status, job_type, COUNT(*) AS jobs,
+    SUM(CASE WHEN status = 'completed' THEN completed_at - started_at ELSE 0 END) AS processing_milliseconds
+FROM prompt_studio_job_queue GROUP BY status, job_type;
+
+-- name: lease_stats
+-- The leases, as numbers, at one instant.
+SELECT COUNT(CASE WHEN leased_until > ${now} THEN 1 END) AS active,
+    COUNT(CASE WHEN leased_until > ${now} AND leased_until <= ${now} + :warn_milliseconds THEN 1 END) AS expiring_soon,
+    COUNT(CASE WHEN leased_until <= ${now} THEN 1 END) AS stale_processing
+FROM prompt_studio_job_queue WHERE status = 'processing';
+
+-- name: lookup_key_of_user
+-- What a user's key stands for, unless it has expired; without a retention none expires.
+SELECT entity_id FROM prompt_studio_idempotency
+WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key AND user_id = :user_id
+    AND (CAST(:retention_milliseconds AS BIGINT) IS NULL
+        OR created_at + CAST(:retention_milliseconds AS BIGINT) > ${now});
+
+-- name: lookup_key_without_user
+-- What a key that belongs to nobody stands for, unless it has expired.
+SELECT entity_id FROM prompt_studio_idempotency
+WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key AND user_id IS NULL
+    AND (CAST(:retention_milliseconds AS BIGINT) IS NULL
+        OR created_at + CAST(:retention_milliseconds AS BIGINT) > ${now});
+
+-- name: record_key_of_user
+-- Makes a user's key stand for an entity, unless it stands for one already; an expired row is replaced.
+INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, created_at)
+VALUES (:entity_type, :idempotency_key, :user_id, :entity_id, ${now})
+ON CONFLICT (entity_type, idempotency_key, user_id) WHERE user_id IS NOT NULL
+DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = NULL
+    WHERE known.created_at + CAST(:retention_milliseconds AS BIGINT) <= ${now}
+RETURNING entity_id;
+
+-- name: record_key_without_user
+-- The same for a key that belongs to nobody.
+INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, created_at)
+VALUES (:entity_type, :idempotency_key, NULL, :entity_id, ${now})
+ON CONFLICT (entity_type, idempotency_key) WHERE user_id IS NULL
+DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = NULL
+    WHERE known.created_at + CAST(:retention_milliseconds AS BIGINT) <= ${now}
+RETURNING entity_id;

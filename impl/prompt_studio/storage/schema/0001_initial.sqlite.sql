@@ -1,0 +1,112 @@
+-- Version 1 of the schema, for SQLite.
+-- Times are whole milliseconds since 1970-01-01 UTC. Payloads and results are JSON text, kept as it was given.
+-- A CHECK that guards an invariant of specs/invariants.md has the invariant's name, which the store reports.
+
+-- name: create_schema_table
+-- Which versions of the schema this database went through.
+CREATE TABLE prompt_studio_schema (
+    version INTEGER PRIMARY KEY,
+    applied_at INTEGER NOT NULL
+) STRICT;
+
+-- name: create_job_table
+-- One row for each job; AUTOINCREMENT, so that the id of a deleted job is never given to another.
+CREATE TABLE prompt_studio_job_queue (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT NOT NULL UNIQUE,
+    job_type TEXT NOT NULL,
+    entity_id INTEGER NOT NULL,
+    project_id INTEGER,
+    priority INTEGER NOT NULL DEFAULT 5,
+    status TEXT NOT NULL DEFAULT 'queued',
+    payload TEXT NOT NULL,
+    result TEXT,
+    error_message TEXT,
+    retry_count INTEGER NOT NULL DEFAULT 0,
+    max_retries INTEGER NOT NULL DEFAULT 3,
+    client_id TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    available_at INTEGER NOT NULL,
+    started_at INTEGER,
+    completed_at INTEGER,
+    leased_until INTEGER,
+    lease_owner TEXT,
+    lease_token INTEGER NOT NULL DEFAULT 0,
+    executions INTEGER NOT NULL DEFAULT 0,
+    execution_limit INTEGER NOT NULL,
+    was_reclaim INTEGER NOT NULL DEFAULT 0,
+    late INTEGER NOT NULL DEFAULT 0,
+    closed_token INTEGER,
+    closed_by TEXT,
+    CONSTRAINT "INV-LEASE-FIELDS" CHECK (
+        (status = 'processing') = (leased_until IS NOT NULL) AND (status = 'processing') = (lease_owner IS NOT NULL)
+    ),
+    CONSTRAINT "INV-EXECUTIONS-BOUNDED" CHECK (
+        executions BETWEEN 0 AND execution_limit AND (status <> 'queued' OR executions < execution_limit)
+    ),
+    CONSTRAINT "INV-TOKEN-GROWS" CHECK (lease_token >= executions), -- each execution took a token, and kept it
+    CONSTRAINT "INV-RESULT-FENCED" CHECK ( -- an attempt starts clean, and only its end may write
+        (status <> 'processing' OR error_message IS NULL) AND (status NOT IN ('queued', 'processing') OR result IS NULL)
+    ),
+    CONSTRAINT "INV-REPLAY-SAFE" CHECK ( -- the mark of a closing call is the last token's, and complete
+        (closed_token IS NULL) = (closed_by IS NULL)
+        AND (closed_token IS NULL OR (closed_token = lease_token AND status <> 'processing'))
+    ),
+    CONSTRAINT closed_by_is_known CHECK (closed_by IN ('complete', 'fail', 'release')),
+    CONSTRAINT terminal_is_completed CHECK (
+        (status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)
+    ),
+    CONSTRAINT queued_is_not_started CHECK (status <> 'queued' OR started_at IS NULL),
+    CONSTRAINT running_is_started CHECK (status NOT IN ('processing', 'completed', 'failed') OR started_at IS NOT NULL),
+    CONSTRAINT status_is_known CHECK (status IN ('queued', 'processing', 'completed', 'failed', 'cancelled')),
+    CONSTRAINT job_type_is_known CHECK (job_type IN ('evaluation', 'optimization', 'generation')),
+    CONSTRAINT priority_in_range CHECK (priority BETWEEN 1 AND 10),
+    CONSTRAINT max_retries_in_range CHECK (max_retries BETWEEN 0 AND 2147483646),
+    CONSTRAINT retry_count_in_range CHECK (retry_count >= 0),
+    CONSTRAINT flags_are_flags CHECK (was_reclaim IN (0, 1) AND late IN (0, 1)),
+    CONSTRAINT payload_is_json CHECK (json_valid(payload)),
+    CONSTRAINT result_is_json CHECK (result IS NULL OR json_valid(result))
+) STRICT;
+
+-- name: create_claim_order_index_over_queued
+-- The claim order. It holds no time that moves, so a renewal or a delay touches no index.
+CREATE INDEX prompt_studio_job_queue_claim_queued
+ON prompt_studio_job_queue (priority DESC, created_at, id) WHERE status = 'queued';
+
+-- name: create_claim_order_index_over_processing
+-- The same order over what runs, where expired leases are found.
+CREATE INDEX prompt_studio_job_queue_claim_processing
+ON prompt_studio_job_queue (priority DESC, created_at, id) WHERE status = 'processing';
+
+-- name: create_entity_index
+-- The jobs of one entity, in the order in which they were made.
+CREATE INDEX prompt_studio_job_queue_entity ON prompt_studio_job_queue (entity_id, job_type, created_at, id);
+
+-- name: create_idempotency_table
+-- What each key of each scope stands for. A row without a fingerprint matches every request.
+CREATE TABLE prompt_studio_idempotency (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    entity_type TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    user_id TEXT,
+    entity_id INTEGER NOT NULL,
+    fingerprint TEXT,
+    created_at INTEGER NOT NULL,
+    CONSTRAINT entity_type_length CHECK (length(entity_type) BETWEEN 1 AND 255),
+    CONSTRAINT idempotency_key_length CHECK (length(idempotency_key) BETWEEN 1 AND 255),
+    CONSTRAINT user_id_length CHECK (length(user_id) BETWEEN 1 AND 255)
+) STRICT;
+
+-- name: create_scope_of_a_user
+-- One row for each key of a user.
+CREATE UNIQUE INDEX uq_ps_idem_user
+ON prompt_studio_idempotency (entity_type, idempotency_key, user_id) WHERE user_id IS NOT NULL;
+
+-- name: create_scope_without_user
+-- One row for each key that belongs to nobody: in a plain UNIQUE, NULLs never conflict.
+CREATE UNIQUE INDEX uq_ps_idem_without_user
+ON prompt_studio_idempotency (entity_type, idempotency_key) WHERE user_id IS NULL;
+
+-- name: record_schema_version
+-- Last, so that a database with this row has all of the above.
+INSERT INTO prompt_studio_schema (version, applied_at) VALUES (1, ${now});

@@ -1,0 +1,50 @@
+"""The store on an SQL database: every operation once, for every dialect."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from prompt_studio.config import Settings
+from prompt_studio.storage.api import JobStore
+from prompt_studio.storage.capabilities import BackendType, Capabilities
+from prompt_studio.storage.dialect import Dialect
+from prompt_studio.storage.idempotency_operations import IdempotencyOperations
+from prompt_studio.storage.job_operations import JobOperations
+from prompt_studio.storage.lease_operations import LeaseOperations
+from prompt_studio.storage.statistics import Statistics
+from prompt_studio.storage.transactions import Sessions
+
+
+class SqlStore(JobOperations, LeaseOperations, IdempotencyOperations, Statistics, JobStore):
+    """All operations on one opened database."""
+
+    def __init__(self, dialect: Dialect, settings: Settings) -> None:
+        """Open the database.
+
+        Raises:
+            DatabaseError: it cannot be opened, or is not ours; it was not altered.
+        """
+        super().__init__(dialect, Sessions(dialect, retry_seconds=settings.write_retry_seconds), settings)
+        dialect.prepare()
+
+    @property
+    def backend_type(self) -> BackendType:
+        """Which kind of database it is."""
+        return self._dialect.backend_type
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        return self._dialect.capabilities
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """A transaction of the caller's, on this thread."""
+        return self._sessions.current().transaction()
+
+    def close_connection(self) -> None:
+        """Close this thread's connection."""
+        self._sessions.close_current()
+
+    def close(self) -> None:
+        """Close all connections of this process."""
+        self._sessions.close()
