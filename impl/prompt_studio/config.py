@@ -60,7 +60,7 @@ def _lease_seconds(environment: Mapping[str, str]) -> int:
         return LEASE_SECONDS_DEFAULT
     # No more than six digits: a longer number is out of range, and `int` need not find out how much.
     if not re.fullmatch(r"[0-9]{1,6}", text.strip(), re.ASCII) or not 1 <= int(text) <= LEASE_SECONDS_MAX:
-        raise InputError(
+        raise InputError(  # impl: PS-INPUT-5
             f"{LEASE_SECONDS_VARIABLE} must be a whole number of seconds from 1 to {LEASE_SECONDS_MAX}, "
             f"not {shown(text)}: correct it, or unset it for the default"
         )

@@ -189,7 +189,7 @@ class PromptStudioDatabase:
             values.word("job_type", job_type, JobType),
             values.row_id("entity_id", entity_id),
             limit=_limit(limit),
-            ascending=bool(ascending),
+            ascending=values.flag("ascending", ascending),
         )
 
     def get_job_stats(self) -> JobStats:
@@ -258,7 +258,7 @@ class PromptStudioDatabase:
         job_id = values.row_id("job_id", job_id)
         token = _token("fail_job", lease_token)
         error = values.error_text(error_message)
-        if not retryable:
+        if not values.flag("retryable", retryable):
             return self._store.fail(job_id, token, error)
         return self._store.fail_or_requeue(job_id, token, error, spread=self._spread())
 

@@ -54,6 +54,7 @@ def shown(value: object) -> str:
 def whole_number(argument: str, value: object, low: int, high: int) -> int:
     """A whole number in a range. True and 60.0 are none: both are more likely mistakes than meant so."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        # impl: PS-INPUT-1, PS-INPUT-2
         raise InputError(f"{argument} must be a whole number from {low} to {high}, not {shown(value)}")
     return int(value)
 
@@ -62,6 +63,13 @@ def number(argument: str, value: object, low: float, high: float) -> float:
     """A number in a range, whole or not; NaN is in no range."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise InputError(f"{argument} must be a number from {low} to {high}, not {shown(value)}")
+    return value
+
+
+def flag(argument: str, value: object) -> bool:
+    """True or False and nothing that Python takes for them: the text "false" is true."""
+    if not isinstance(value, bool):
+        raise InputError(f"{argument} must be True or False, not {shown(value)}")
     return value
 
 
@@ -107,6 +115,7 @@ def error_text(value: object) -> str | None:
         return None
     if not isinstance(value, str):
         raise InputError(f"error_message must be a string or None, not {shown(value)}: pass str(error)")
+    # impl: PS-INPUT-4
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value[:ERROR_CHARACTERS_MAX])
 
 
@@ -149,7 +158,8 @@ def json_text(argument: str, value: object) -> str:
     `json.dumps` alone would turn keys that are no strings into strings, let NUL and lone surrogates through as escapes
     that not every database accepts, and fail in as many ways as there are odd values. Hence the walk before it.
     """
-    _refuse_what_json_cannot_carry(argument, value)
+    _refuse_what_json_cannot_carry(argument, value)  # impl: PS-INPUT-3
+    # impl: PS-CONCURRENCY-22
     encoded = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     if len(encoded) > JSON_CHARACTERS_MAX:
         raise InputError(f"{argument} must have at most {JSON_CHARACTERS_MAX} characters as JSON, not {len(encoded)}")

@@ -6,7 +6,6 @@ At most ten questions. An operation that wants to ask an eleventh probably wants
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
 from prompt_studio.jobs import JobRow
@@ -18,11 +17,21 @@ Row = Mapping[str, Any]
 NO_PARAMETERS: Final[Parameters] = {}
 
 
+class Lock(Protocol):
+    """A lock that its holder may take again."""
+
+    def acquire(self, *, timeout: float = -1) -> bool:
+        """Whether it is held now; a negative limit in seconds is none."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+
 class Connection(Protocol):
     """One session with the database, used by one thread."""
 
     @property
-    def busy(self) -> AbstractContextManager[object]:
+    def busy(self) -> Lock:
         """Held while a statement or transaction is under way."""
 
     @property

@@ -26,7 +26,7 @@ class IdempotencyOperations(Operations):
 
         def operation(session: Session) -> int | None:
             rows = self._run(session, _lookup(key), self._parameters(key))
-            return rows[0]["entity_id"] if rows else None
+            return rows[0]["entity_id"] if rows else None  # impl: PS-IDEMPOTENCY-PG-4
 
         return self._sessions.current().read(operation)
 
@@ -50,7 +50,7 @@ class IdempotencyOperations(Operations):
     def _parameters(self, key: Key) -> dict[str, object]:
         retention = self._settings.idempotency_retention_seconds
         return {
-            "entity_type": key.entity_type,
+            "entity_type": key.entity_type,  # impl: PS-IDEMPOTENCY-SCOPE-3
             "idempotency_key": key.idempotency_key,
             "user_id": key.user_id,
             "retention_milliseconds": None if retention is None else retention * MILLISECONDS,

@@ -37,6 +37,7 @@ class LeaseOperations(Operations):
         """
         parameters = {**self._lease(worker_id, lease_seconds), **wanted_types(job_types)}
         session = self._sessions.current()
+        patience = session.patience()
 
         def claim(session: Session) -> Step:
             return Step(exhausted=False, job=self._job(session, "acquire_best_job", parameters))
@@ -47,10 +48,10 @@ class LeaseOperations(Operations):
             return claim(session)
 
         for _ in range(EXHAUSTED_PER_CALL_MAX):
-            step = session.write(fail_or_claim)
+            step = session.write(fail_or_claim, patience=patience)
             if not step.exhausted:
                 return step.job
-        return session.write(claim).job
+        return session.write(claim, patience=patience).job
 
     def acquire_this_job(self, job_id: int, worker_id: str | None, lease_seconds: int) -> Outcome:
         """One job, leased, if it is queued and available."""

@@ -26,9 +26,10 @@ def refused_token(job: JobRow | None, lease_token: int, closing: ClosedBy | None
     """
     if job is None:
         return NOT_FOUND
-    if job["lease_token"] != lease_token:
+    if job["lease_token"] != lease_token:  # impl: PS-CONCURRENCY-10
         return Outcome(OutcomeKind.LEASE_LOST, job["status"])
     if closing is not None and job["closed_token"] == lease_token and job["closed_by"] is closing:
+        # impl: PS-CONCURRENCY-12
         return Outcome(OutcomeKind.ALREADY, job["status"], job["late"], job)
     return terminal_or(job, OutcomeKind.LEASE_LOST)
 
@@ -43,7 +44,7 @@ def refused_move(job: JobRow | None, wanted: JobStatus) -> Outcome:
 
     A job that is where the caller wants it is fine, unless that is `processing`: he must not believe that it is his.
     """
-    if job is not None and job["status"] is wanted is not JobStatus.PROCESSING:
+    if job is not None and job["status"] is wanted is not JobStatus.PROCESSING:  # impl: PS-CONCURRENCY-19
         return Outcome(OutcomeKind.ALREADY, job["status"], job=job)
     return refused_retry(job)
 

@@ -43,7 +43,7 @@ class SqlStore(JobOperations, LeaseOperations, IdempotencyOperations, Statistics
 
     def close_connection(self) -> None:
         """Close this thread's connection."""
-        self._sessions.close_current()
+        self._sessions.current().close()
 
     def close(self) -> None:
         """Close all connections of this process."""

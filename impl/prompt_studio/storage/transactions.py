@@ -32,73 +32,97 @@ class Session:
         self._retry_seconds = retry_seconds
         self._callers = False
         self._spoiled = False
+        self._ended = False
 
     def run(self, statement: Statement, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
         """Run one statement in whatever transaction there is."""
+        if self._ended:
+            raise StoreUnavailable("this database was closed: open it again")
         return self._connection.run(statement, parameters)
+
+    def patience(self) -> Patience:
+        """What one call may spend on waiting for others."""
+        return Patience(self._retry_seconds)
 
     def read(self, operation: Callable[[Session], Answer]) -> Answer:
         """The answer of a read, which waits for others within the limit and leaves no transaction open."""
         if self._callers:
             return self._joined(operation)
-        with self._connection.busy:
-            return Patience(self._retry_seconds).retry(lambda: operation(self))
+        with held(self._connection):
+            return self.patience().retry(lambda: operation(self))  # impl: PS-FAULTS-1
 
-    def write(self, operation: Callable[[Session], Answer], *, joins: bool = False) -> Answer:
+    def write(
+        self, operation: Callable[[Session], Answer], *, joins: bool = False, patience: Patience | None = None
+    ) -> Answer:
         """The answer of a write, which is committed when this returns, and rolled back when it raises.
 
         Args:
             operation: what to do; it may be given up, and is never run twice.
             joins: it may be part of the caller's transaction, and is then committed with it.
+            patience: what is left of it, when one call needs several transactions.
 
         Raises:
             InputError: it may not join, and the caller has a transaction open.
         """
-        if self._callers and joins:
+        if not self._callers:
+            return self._committed(operation, patience or self.patience())
+        if joins:  # impl: PS-CONCURRENCY-23
             return self._joined(operation)
-        if self._callers:
-            raise InputError(
-                "this call cannot be part of a transaction(), since its answer must be committed when it is read: "
-                "call it before or after"
-            )
-        patience = Patience(self._retry_seconds)
-        with self._connection.busy:
-            patience.retry(lambda: self.run(self._begin_write))
-            try:
-                answer = operation(self)
-                patience.retry(lambda: self.run(COMMIT))
-            except BaseException:
-                self._roll_back()
-                raise
-        return answer
+        raise InputError(
+            "this call cannot be part of a transaction(), since its answer must be committed when it is read: "
+            "call it before or after"
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """The caller's own transaction: committed at the end of the block, rolled back when it raises."""
         if self._callers:
             raise InputError("a transaction() is open on this thread already: use that one")
-        patience = Patience(self._retry_seconds)
-        with self._connection.busy:
-            patience.retry(lambda: self.run(self._begin_write))
+
+        with self._transaction(self.patience()):
             self._callers, self._spoiled = True, False
             try:
                 yield
-                self._refuse_spoiled()
+            finally:
+                self._callers = False
+            self._refuse_spoiled()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another.
+
+        Raises:
+            InputError: the caller has a transaction open.
+        """
+        if self._callers:
+            raise InputError("a transaction() is open on this thread: leave its block before closing the connection")
+        self._connection.close()
+
+    def end(self) -> bool:
+        """Close the connection for good, whichever thread it belongs to; False when that thread goes on using it."""
+        if not self._connection.busy.acquire(timeout=self._retry_seconds):
+            return False
+        try:
+            self._ended = True
+            self._connection.close()
+        finally:
+            self._connection.busy.release()
+        return True
+
+    def _committed(self, operation: Callable[[Session], Answer], patience: Patience) -> Answer:
+        with self._transaction(patience):
+            return operation(self)
+
+    @contextmanager
+    def _transaction(self, patience: Patience) -> Iterator[None]:
+        with held(self._connection):
+            patience.retry(lambda: self.run(self._begin_write))
+            try:
+                yield
+                # Tried again in its place: a rollback would let new readers in, and the next try meet them again.
                 patience.retry(lambda: self.run(COMMIT))
             except BaseException:
                 self._roll_back()
                 raise
-            finally:
-                self._callers = False
-
-    def close(self) -> None:
-        """End the session; the next call opens another."""
-        self._connection.close()
-
-    @property
-    def callers_transaction(self) -> bool:
-        """Whether the caller has a transaction() open."""
-        return self._callers
 
     def _joined(self, operation: Callable[[Session], Answer]) -> Answer:
         self._refuse_spoiled()
@@ -126,6 +150,16 @@ class Session:
             self._connection.close()
 
 
+@contextmanager
+def held(connection: Connection) -> Iterator[None]:
+    """Keep other threads from closing the connection, as they do before a fork and at the end."""
+    connection.busy.acquire()
+    try:
+        yield
+    finally:
+        connection.busy.release()
+
+
 class Sessions:
     """The sessions of one opened database, one for each thread that uses it."""
 
@@ -133,8 +167,8 @@ class Sessions:
         self._dialect = dialect
         self._retry_seconds = retry_seconds
         self._local = threading.local()
-        self._guard = threading.Lock()
-        self._all: list[tuple[threading.Thread, Session]] = []
+        # No lock guards it, which a forked child could inherit held: each change is one operation of a dict.
+        self._all: dict[threading.Thread, Session] = {}
         self._closed = False
 
     def current(self) -> Session:
@@ -143,34 +177,28 @@ class Sessions:
         Raises:
             StoreUnavailable: the database was closed.
         """
-        if self._closed:
-            raise StoreUnavailable("this database was closed: open it again")
         session: Session | None = getattr(self._local, "session", None)
         if session is None:
+            if self._closed:
+                raise StoreUnavailable("this database was closed: open it again")
             session = Session(self._dialect.connect(), self._dialect.begin_write, retry_seconds=self._retry_seconds)
             self._local.session = session
-            with self._guard:
-                self._close_those_of_ended_threads()
-                self._all.append((threading.current_thread(), session))
+            self._end_those_of_ended_threads()
+            self._all[threading.current_thread()] = session
         return session
 
-    def close_current(self) -> None:
-        """Close this thread's connection; its next call opens another."""
-        session = self.current()
-        if session.callers_transaction:
-            raise InputError("a transaction() is open on this thread: leave its block before closing the connection")
-        session.close()
-
     def close(self) -> None:
-        """Close all connections of this process, whichever thread uses them. Closing twice is allowed."""
-        self._closed = True
-        with self._guard:
-            for _, session in self._all:
-                session.close()
-            self._all.clear()
+        """Close all connections of this process, whichever thread uses them. Closing twice is allowed.
 
-    def _close_those_of_ended_threads(self) -> None:
-        for thread, session in self._all:
+        Raises:
+            StoreUnavailable: another thread stays in the middle of a transaction(), and keeps its connection.
+        """
+        self._closed = True
+        in_use = [thread.name for thread, session in list(self._all.items()) if not session.end()]
+        if in_use:
+            raise StoreUnavailable(f"{', '.join(in_use)} has a transaction() open: let it end, then close again")
+
+    def _end_those_of_ended_threads(self) -> None:
+        for thread in list(self._all):
             if not thread.is_alive():
-                session.close()
-        self._all = [(thread, session) for thread, session in self._all if thread.is_alive()]
+                self._all.pop(thread).end()

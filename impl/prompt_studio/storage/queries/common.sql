@@ -9,7 +9,7 @@
 INSERT INTO prompt_studio_job_queue (
     uuid, job_type, entity_id, project_id, priority, status, payload, max_retries, client_id,
     created_at, available_at, execution_limit
-) VALUES (
+) VALUES ( -- impl: PS-CONCURRENCY-20
     :uuid, :job_type, :entity_id, :project_id, :priority, 'queued', :payload, :max_retries, :client_id,
     ${now}, COALESCE(:available_at, ${now}), :max_retries + 1
 ) RETURNING *;
@@ -61,7 +61,7 @@ SET status = 'failed', completed_at = ${now}, error_message = 'lease expired, at
 WHERE id = (
         SELECT exhausted.id FROM (
             SELECT id, priority, created_at FROM prompt_studio_job_queue
-            WHERE status = 'processing' AND leased_until <= ${now} AND executions >= execution_limit
+            WHERE status = 'processing' AND leased_until <= ${now} AND executions >= execution_limit -- impl: PS-CONCURRENCY-8
                 AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
             ORDER BY priority DESC, created_at, id LIMIT 1
         ) AS exhausted
@@ -94,7 +94,9 @@ UPDATE prompt_studio_job_queue
 SET was_reclaim = (status = 'processing'),
     retry_count = CASE WHEN status = 'processing' THEN retry_count + 1 ELSE retry_count END,
     status = 'processing', lease_owner = :worker_id, leased_until = ${now} + :lease_milliseconds,
-    lease_token = lease_token + 1, executions = executions + 1, started_at = ${now}, late = FALSE,
+    lease_token = lease_token + 1, -- impl: PS-CONCURRENCY-5
+    executions = executions + 1, -- impl: PS-CONCURRENCY-16
+    started_at = ${now}, late = FALSE,
     error_message = NULL, result = NULL, closed_token = NULL, closed_by = NULL
 WHERE id = (
         SELECT id FROM (
@@ -111,11 +113,12 @@ WHERE id = (
                     AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
                 ORDER BY priority DESC, created_at, id LIMIT 1
             ) AS best_expired
-        ) AS best ORDER BY priority DESC, created_at, id LIMIT 1
+        ) AS best ORDER BY priority DESC, created_at, id LIMIT 1 -- impl: PS-CONCURRENCY-7
     )
-    AND (
+    AND ( -- impl: PS-CONCURRENCY-1, PS-CONCURRENCY-6
         (status = 'queued' AND available_at <= ${now})
-        OR (status = 'processing' AND leased_until <= ${now} AND executions < execution_limit)
+        OR (status = 'processing' AND leased_until <= ${now} -- impl: PS-CONCURRENCY-2, PS-CONCURRENCY-4
+            AND executions < execution_limit)
     )
     AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
 RETURNING *;
@@ -132,9 +135,9 @@ RETURNING *;
 -- name: renew_lease
 -- Moves the end of the token's lease, never back; a lease that has expired is renewed all the same.
 UPDATE prompt_studio_job_queue
-SET leased_until = CASE WHEN leased_until > ${now} + :lease_milliseconds THEN leased_until
+SET leased_until = CASE WHEN leased_until > ${now} + :lease_milliseconds THEN leased_until -- impl: PS-CONCURRENCY-3
         ELSE ${now} + :lease_milliseconds END,
-    late = (leased_until <= ${now})
+    late = (leased_until <= ${now}) -- impl: PS-CONCURRENCY-11
 WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
 RETURNING *;
 
@@ -144,7 +147,7 @@ UPDATE prompt_studio_job_queue
 SET leased_until = CASE WHEN leased_until > ${now} + :lease_milliseconds THEN leased_until
         ELSE ${now} + :lease_milliseconds END,
     late = (leased_until <= ${now})
-WHERE id = :job_id AND lease_owner = :worker_id AND status = 'processing'
+WHERE id = :job_id AND lease_owner = :worker_id AND status = 'processing' -- impl: PS-CONCURRENCY-9
 RETURNING *;
 
 -- name: complete_job
@@ -153,7 +156,7 @@ UPDATE prompt_studio_job_queue
 SET status = 'completed', result = :result, error_message = NULL, completed_at = ${now},
     leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'complete',
     late = (leased_until <= ${now})
-WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
+WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing' -- impl: PS-CONCURRENCY-13
 RETURNING *;
 
 -- name: fail_job
@@ -162,14 +165,14 @@ UPDATE prompt_studio_job_queue
 SET status = 'failed', error_message = :error_message, result = NULL, completed_at = ${now},
     leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'fail',
     late = (leased_until <= ${now})
-WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
+WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing' -- impl: PS-CONCURRENCY-13
 RETURNING *;
 
 -- name: fail_or_requeue_job
 -- Ends the token's attempt with an error: queued again, after a pause, while executions are left; else failed.
 -- The pause doubles with each execution, from 1 s to 600 s, and is spread by `:spread` thousandths.
 UPDATE prompt_studio_job_queue
-SET status = CASE WHEN executions < execution_limit THEN 'queued' ELSE 'failed' END,
+SET status = CASE WHEN executions < execution_limit THEN 'queued' ELSE 'failed' END, -- impl: PS-CONCURRENCY-14
     retry_count = CASE WHEN executions < execution_limit THEN retry_count + 1 ELSE retry_count END,
     available_at = CASE WHEN executions < execution_limit THEN
             ${now} + CASE WHEN executions > 10 THEN 600000 ELSE 1000 << (executions - 1) END * :spread / 1000
@@ -179,13 +182,14 @@ SET status = CASE WHEN executions < execution_limit THEN 'queued' ELSE 'failed' 
     error_message = :error_message, result = NULL,
     leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'fail',
     late = (leased_until <= ${now})
-WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
+WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing' -- impl: PS-CONCURRENCY-13
 RETURNING *;
 
 -- name: release_job
 -- Gives the token's attempt back, as if it had not begun.
 UPDATE prompt_studio_job_queue
-SET status = 'queued', available_at = ${now}, started_at = NULL, executions = executions - 1,
+SET status = 'queued', available_at = ${now}, started_at = NULL,
+    executions = executions - 1, -- impl: PS-CONCURRENCY-15
     leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'release',
     late = (leased_until <= ${now})
 WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
@@ -215,7 +219,7 @@ UPDATE prompt_studio_job_queue
 SET status = 'cancelled', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
     result = COALESCE(:result, result), error_message = COALESCE(:error_message, error_message),
     closed_token = NULL, closed_by = NULL
-WHERE id = :job_id AND status IN ('queued', 'processing')
+WHERE id = :job_id AND status IN ('queued', 'processing') -- impl: PS-CONCURRENCY-18
 RETURNING *;
 
 -- name: requeue_running_job
@@ -234,13 +238,13 @@ SET status = 'queued', available_at = ${now}, started_at = NULL, completed_at = 
     error_message = NULL, result = NULL, retry_count = retry_count + 1,
     execution_limit = CASE WHEN execution_limit > executions THEN execution_limit ELSE executions + 1 END,
     closed_token = NULL, closed_by = NULL
-WHERE id = :job_id AND status = 'failed'
+WHERE id = :job_id AND status = 'failed' -- impl: PS-CONCURRENCY-17
 RETURNING *;
 
 -- name: cleanup_jobs
 -- Deletes the jobs that ended before a moment.
 DELETE FROM prompt_studio_job_queue
-WHERE status IN ('completed', 'failed', 'cancelled') AND completed_at < ${now} - :age_milliseconds
+WHERE status IN ('completed', 'failed', 'cancelled') AND completed_at < ${now} - :age_milliseconds -- impl: PS-CONCURRENCY-21
 RETURNING id;
 
 -- name: job_stats
@@ -259,14 +263,14 @@ FROM prompt_studio_job_queue WHERE status = 'processing';
 -- name: lookup_key_of_user
 -- What a user's key stands for, unless it has expired; without a retention none expires.
 SELECT entity_id FROM prompt_studio_idempotency
-WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key AND user_id = :user_id
+WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key AND user_id = :user_id -- impl: PS-IDEMPOTENCY-SCOPE-1
     AND (CAST(:retention_milliseconds AS BIGINT) IS NULL
-        OR created_at + CAST(:retention_milliseconds AS BIGINT) > ${now});
+        OR created_at + CAST(:retention_milliseconds AS BIGINT) > ${now}); -- impl: PS-IDEMPOTENCY-PG-1
 
 -- name: lookup_key_without_user
 -- What a key that belongs to nobody stands for, unless it has expired.
 SELECT entity_id FROM prompt_studio_idempotency
-WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key AND user_id IS NULL
+WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key AND user_id IS NULL -- impl: PS-IDEMPOTENCY-SCOPE-4
     AND (CAST(:retention_milliseconds AS BIGINT) IS NULL
         OR created_at + CAST(:retention_milliseconds AS BIGINT) > ${now});
 
@@ -274,16 +278,16 @@ WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key AND user
 -- Makes a user's key stand for an entity, unless it stands for one already; an expired row is replaced.
 INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, created_at)
 VALUES (:entity_type, :idempotency_key, :user_id, :entity_id, ${now})
-ON CONFLICT (entity_type, idempotency_key, user_id) WHERE user_id IS NOT NULL
+ON CONFLICT (entity_type, idempotency_key, user_id) WHERE user_id IS NOT NULL -- impl: PS-IDEMPOTENCY-PG-2
 DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = NULL
-    WHERE known.created_at + CAST(:retention_milliseconds AS BIGINT) <= ${now}
+    WHERE known.created_at + CAST(:retention_milliseconds AS BIGINT) <= ${now} -- impl: PS-IDEMPOTENCY-PG-3
 RETURNING entity_id;
 
 -- name: record_key_without_user
 -- The same for a key that belongs to nobody.
 INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, created_at)
 VALUES (:entity_type, :idempotency_key, NULL, :entity_id, ${now})
-ON CONFLICT (entity_type, idempotency_key) WHERE user_id IS NULL
+ON CONFLICT (entity_type, idempotency_key) WHERE user_id IS NULL -- impl: PS-IDEMPOTENCY-PG-2, PS-IDEMPOTENCY-SCOPE-4
 DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = NULL
-    WHERE known.created_at + CAST(:retention_milliseconds AS BIGINT) <= ${now}
+    WHERE known.created_at + CAST(:retention_milliseconds AS BIGINT) <= ${now} -- impl: PS-IDEMPOTENCY-PG-3
 RETURNING entity_id;

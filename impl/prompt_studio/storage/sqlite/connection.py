@@ -64,7 +64,7 @@ class SqliteConnection:
         """
         with self.busy:
             handle = self._handle or self._open()
-            if not handle.in_transaction:
+            if not handle.in_transaction:  # impl: PS-FAULTS-2
                 self._refuse_another_file()
             self._reading = None
             try:
@@ -105,6 +105,7 @@ class SqliteConnection:
         found = file_identity(self.path)
         forks.refuse_inherited(found, str(self.path))
         self.identity = self.identity or found
+        self._refuse_another_file()
         handle.row_factory = sqlite3.Row
         if self._clock is not None:
             handle.create_function("prompt_studio_now", 0, self._now)
@@ -170,7 +171,7 @@ def refuse_unusable_file(path: Path, *, create: bool) -> None:
     try:
         if not directory.is_dir():
             raise StoreUnavailable(f"the directory {directory} does not exist: make it, or correct the location")
-        _refuse_unusable_place(directory)
+        _refuse_unless(directory, os.W_OK | os.X_OK)
         mode = path.stat().st_mode
     except FileNotFoundError:
         if create:
@@ -180,9 +181,9 @@ def refuse_unusable_file(path: Path, *, create: bool) -> None:
         raise StoreUnavailable(f"{path} cannot be found: {error.strerror}: correct the location") from error
     if not stat.S_ISREG(mode):
         raise StoreUnavailable(f"{path} is not a regular file: name a file, which need not exist yet")
-    _refuse_unusable_place(path)
+    _refuse_unless(path, os.R_OK | os.W_OK)
 
 
-def _refuse_unusable_place(place: Path) -> None:
-    if not os.access(place, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise StoreUnavailable(f"{place} is not readable and writable for this user: change its mode or its owner")
+def _refuse_unless(place: Path, permitted: int) -> None:
+    if not os.access(place, permitted, effective_ids=os.access in os.supports_effective_ids):
+        raise StoreUnavailable(f"{place} is read-only for this user: change its mode or its owner")

@@ -13,14 +13,13 @@ from prompt_studio.errors import DatabaseError
 from prompt_studio.jobs import ClosedBy, JobRow, JobStatus, JobType
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 from prompt_studio.storage.dialect import Row
-from prompt_studio.storage.patience import Patience
 from prompt_studio.storage.sqlite.connection import (
     INJECTED_CLOCK,
     PRODUCTION_CLOCK,
     SQLITE_VERSION_MIN,
     SqliteConnection,
 )
-from prompt_studio.storage.sqlite.schema import choose_journal, initialise_or_refuse
+from prompt_studio.storage.sqlite.schema import prepare
 from prompt_studio.storage.sqlite.transactions import BEGIN_WRITE
 from prompt_studio.storage.statements import load_statements, query_text
 from prompt_studio.storage.transactions import Session
@@ -52,10 +51,8 @@ class SqliteDialect:
         """Initialise an empty file, accept one of this version, refuse and never alter anything else."""
         connection = SqliteConnection(self._path, clock=self._clock, identity=None, create=self._create)
         try:
-            seconds = self._settings.write_retry_seconds
-            session = Session(connection, BEGIN_WRITE, retry_seconds=seconds)
-            choose_journal(connection, write_ahead=self._settings.sqlite_wal, patience=Patience(seconds))
-            initialise_or_refuse(session, str(self._path), now=self._now, create=self._create)
+            session = Session(connection, BEGIN_WRITE, retry_seconds=self._settings.write_retry_seconds)
+            prepare(session, str(self._path), self._settings, now=self._now, create=self._create)
             self._identity = connection.identity
         finally:
             connection.close()

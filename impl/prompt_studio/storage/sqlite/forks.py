@@ -22,22 +22,13 @@ from contextlib import ExitStack
 from typing import Final, Protocol
 
 from prompt_studio.errors import StoreUnavailable
+from prompt_studio.storage.dialect import Lock
 
 FileIdentity = tuple[int, int]
 """What tells one file from another, whatever it is called: device and inode."""
 
 BUSY_SECONDS_MAX: Final = 1.0
 """How long a fork waits for another thread to finish what it is doing with the database."""
-
-
-class Lock(Protocol):
-    """What this module must know of a lock."""
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # noqa: FBT001, FBT002 - the standard library's
-        """Whether the lock is held now."""
-
-    def release(self) -> None:
-        """Give it back."""
 
 
 class Forkable(Protocol):
@@ -60,7 +51,7 @@ class Forkable(Protocol):
         """Forget the handle without closing it, and return it."""
 
 
-_registering: Final = threading.Lock()
+_registering: Final = threading.RLock()
 """Held through a fork, so that no connection appears between the look at all of them and the fork."""
 
 _connections: weakref.WeakSet[Forkable] = weakref.WeakSet()

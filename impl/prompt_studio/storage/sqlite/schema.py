@@ -6,74 +6,80 @@ the others find it done. A file with anything else in it is only looked at.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
+from prompt_studio.config import Settings
 from prompt_studio.errors import SchemaError, TransientConflict
 from prompt_studio.storage.patience import Patience
-from prompt_studio.storage.sqlite.connection import SqliteConnection
 from prompt_studio.storage.statements import Statement, Statements, load_statements, schema_texts
 from prompt_studio.storage.transactions import Session
 
-LIST_TABLES: Final = Statement("list_tables", "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+LIST_CONTENTS: Final = Statement("list_contents", "SELECT name FROM sqlite_schema ORDER BY name")
 SCHEMA_VERSION: Final = Statement("schema_version", "SELECT MAX(version) AS version FROM prompt_studio_schema")
 JOURNAL_MODE: Final = Statement("journal_mode", "PRAGMA journal_mode")
 
+JOURNAL_SECONDS_MAX: Final = 1.0
+"""How long an opening tries to change the journal of a file that others use."""
 
-def choose_journal(connection: SqliteConnection, *, write_ahead: bool, patience: Patience) -> None:
+
+def prepare(session: Session, path: str, settings: Settings, *, now: str, create: bool) -> None:
+    """Give an empty file the schema; accept a file that has it; refuse every other one, and leave that as it was.
+
+    Raises:
+        SchemaError: the file is not ours, or of another version.
+    """
+    contents = session.read(_contents)
+    if contents:
+        _refuse_foreign(session, contents, path)
+    elif not create:
+        raise SchemaError(f"{path} is empty: open it with create=True, or correct the location")
+    choose_journal(session, write_ahead=settings.sqlite_wal, patience=Patience(JOURNAL_SECONDS_MAX))
+    if not contents:
+        session.write(lambda _: _initialise(session, now))
+        _refuse_foreign(session, session.read(_contents), path)
+
+
+def choose_journal(session: Session, *, write_ahead: bool, patience: Patience) -> None:
     """Readers and the writer do not wait for each other: `journal_mode = WAL` (or a rollback journal: DELETE).
 
     The mode is a property of the file, and can be changed only while nobody else uses it. So an idle reader of an
     older file keeps it as it is, which is slower and no less safe; the next opening tries again.
     """
     wanted = "wal" if write_ahead else "delete"
-    if connection.run(JOURNAL_MODE)[0]["journal_mode"] == wanted:
+    if session.read(lambda _: session.run(JOURNAL_MODE))[0]["journal_mode"] == wanted:
         return
     change = Statement("choose_journal", f"PRAGMA journal_mode = {wanted}")
-    try:
-        patience.retry(lambda: connection.run(change))
-    except TransientConflict:
-        return
+    with suppress(TransientConflict):
+        patience.retry(lambda: session.run(change))
 
 
-def initialise_or_refuse(session: Session, path: str, *, now: str, create: bool) -> None:
-    """Give an empty file the schema; accept a file that has it; refuse every other one.
-
-    Raises:
-        SchemaError: the file is not ours, or of another version; it was not altered.
-    """
-    versions = [load_statements(text, None, now=now, placeholder=":{}".format) for text in schema_texts("sqlite")]
-    tables = session.read(_tables)
-    if not tables and create:
-        tables = session.write(lambda _: _initialised(session, versions))
-    _refuse_foreign(tables, path)
-    found = session.read(lambda _: session.run(SCHEMA_VERSION))[0]["version"]
-    if found != len(versions):
-        raise SchemaError(
-            f"{path} has version {found} of the schema and this program knows {len(versions)}: upgrade the program"
-        )
+def schema_versions(now: str) -> list[Statements]:
+    """The statements that make each version of the schema from the one before, oldest first."""
+    return [load_statements(text, None, now=now, placeholder=":{}".format) for text in schema_texts("sqlite")]
 
 
-def _tables(session: Session) -> list[str]:
-    return [row["name"] for row in session.run(LIST_TABLES)]
+def _contents(session: Session) -> list[str]:
+    return [row["name"] for row in session.run(LIST_CONTENTS)]
 
 
-def _initialised(session: Session, versions: list[Statements]) -> list[str]:
+def _initialise(session: Session, now: str) -> None:
     # Looked at again, now that nobody else can write: a rival may have done it since.
-    if not _tables(session):
-        for statements in versions:
+    if not _contents(session):
+        for statements in schema_versions(now):
             for statement in statements:
                 session.run(statement)
-    return _tables(session)
 
 
-def _refuse_foreign(tables: list[str], path: str) -> None:
-    if not tables:
-        raise SchemaError(f"{path} is empty: open it with create=True, or correct the location")
-    if "prompt_studio_schema" in tables:
-        return
-    if "prompt_studio_job_queue" in tables:
+def _refuse_foreign(session: Session, contents: list[str], path: str) -> None:
+    if "prompt_studio_schema" in contents:
+        found, known = session.read(lambda _: session.run(SCHEMA_VERSION))[0]["version"], len(schema_texts("sqlite"))
+        if found == known:  # impl: PS-FAULTS-3
+            return
+        raise SchemaError(f"{path} has version {found} of the schema, and this program knows {known}: upgrade it")
+    if "prompt_studio_job_queue" in contents:
         raise SchemaError(
             f"{path} was made by a program older than this library, and this version cannot convert it: "
             "keep it, and name a new file"
         )
-    raise SchemaError(f"{path} belongs to another program (it has the table {tables[0]}): name another file")
+    raise SchemaError(f"{path} belongs to another program (it has {contents[0]}): name another file")

@@ -52,6 +52,7 @@ def typed(error: sqlite3.Error, path: str, *, committing: bool) -> DatabaseError
         return ConflictError(f"{path}: {error}: use another value, or the row that has this one")
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return _violation(error, path)
+    # impl: PS-FAULTS-4
     return DatabaseError(f"{path}: {error}: if its tables were changed by hand, restore them")
 
 
