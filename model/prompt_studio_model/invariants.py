@@ -6,14 +6,13 @@ red run names the promise that was broken. The predicates say what must not happ
 them asks the model what it would have done, except INV-BACKENDS-AGREE, whose subject is that question.
 """
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.properties import Invariant, always
 from prompt_studio_model.idempotency import live_row
 from prompt_studio_model.leases import EXHAUSTED_ERROR
-from prompt_studio_model.state import CANCELLED, FAILED, PROCESSING, QUEUED, TERMINAL, Job, Settings, State
+from prompt_studio_model.state import TERMINAL, Job, Settings, State
 from prompt_studio_model.step import step
 from prompt_studio_model.table import CLOSES
 
@@ -26,11 +25,8 @@ class Transition(NamedTuple):
     invocation: op.Invocation
     response: op.Response
     after: State
-
-    @property
-    def asked(self) -> op.Invocation:
-        """The call itself, also when its reply was lost."""
-        return self.invocation.call if isinstance(self.invocation, op.LoseReply) else self.invocation
+    asked: op.Invocation  # the call itself, also when its reply was lost
+    changed: list[tuple[Job, Job]]  # each row that is there before and after, and differs
 
     @property
     def claimed(self) -> Job | None:
@@ -39,14 +35,14 @@ class Transition(NamedTuple):
         return self.response.job if acquired and isinstance(self.response, op.Row) else None
 
 
-def _rows(transition: Transition) -> Iterator[tuple[Job, Job]]:
-    """Yield each row that was there before and after, as a pair."""
-    after = {job.id: job for job in transition.after.jobs}
-    return ((job, after[job.id]) for job in transition.before.jobs if job.id in after)
-
-
-def _changed(transition: Transition) -> list[tuple[Job, Job]]:
-    return [(old, new) for old, new in _rows(transition) if old is not new and old != new]
+def observe(
+    settings: Settings, before: State, invocation: op.Invocation, response: op.Response, after: State
+) -> Transition:
+    """Return the transition that these observations make."""
+    asked = invocation.call if isinstance(invocation, op.LoseReply) else invocation
+    there = {job.id: job for job in after.jobs}
+    changed = [(job, there[job.id]) for job in before.jobs if job.id in there and there[job.id] != job]
+    return Transition(settings, before, invocation, response, after, asked, changed)
 
 
 def _claimed(old: Job, new: Job) -> bool:
@@ -58,8 +54,8 @@ def _revived(transition: Transition, job: Job) -> bool:
     """Say whether the call was an operator's retry of this failed job, under either of its two names."""
     call = transition.asked
     named = isinstance(call, op.JobCall) and call.job_id == job.id and call.token is None
-    retry = isinstance(call, op.Retry) or (isinstance(call, op.UpdateStatus) and call.status == QUEUED)
-    return named and retry and job.status == FAILED
+    retry = isinstance(call, op.Retry) or (isinstance(call, op.UpdateStatus) and call.status == "queued")
+    return named and retry and job.status == "failed"
 
 
 @always("INV-SINGLE-HOLDER", "PS-CONCURRENCY-1", "PS-LEASE-HB-2")
@@ -69,15 +65,15 @@ def single_holder(seen: Transition) -> bool:
     if not isinstance(call, op.JobCall) or call.token is None:
         return True
     # A name instead of a token is outside this promise; another row than the one named is never inside it.
-    return all(call.job_id == old.id and call.token == old.lease_token for old, _ in _changed(seen))
+    return all(call.job_id == old.id and call.token == old.lease_token for old, _ in seen.changed)
 
 
 @always("INV-TOKEN-GROWS", "PS-CONCURRENCY-1")
 def token_grows(seen: Transition) -> bool:
     """A job's token only grows, by one, on acquire; no two acquires return the same (job, token)."""
     call, answer = seen.asked, seen.response
-    claims = isinstance(call, op.Acquire) or (isinstance(call, op.UpdateStatus) and call.status == PROCESSING)
-    moved = [(old, new) for old, new in _rows(seen) if _claimed(old, new)]
+    claims = isinstance(call, op.Acquire) or (isinstance(call, op.UpdateStatus) and call.status == "processing")
+    moved = [(old, new) for old, new in seen.changed if _claimed(old, new)]
     if len(moved) > int(claims) or any(new.lease_token != old.lease_token + 1 for old, new in moved):
         return False
     told = answer.job if claims and isinstance(answer, op.Row) else None
@@ -88,7 +84,7 @@ def token_grows(seen: Transition) -> bool:
 def lease_fields(seen: Transition) -> bool:
     """Lease fields are set exactly while the job is processing."""
     holder = [(job.lease_owner is not None, job.leased_until is not None) for job in seen.after.jobs]
-    return holder == [(job.status == PROCESSING,) * 2 for job in seen.after.jobs]
+    return holder == [(job.status == "processing",) * 2 for job in seen.after.jobs]
 
 
 @always("INV-TERMINAL-ABSORBS", "PS-CONCURRENCY-1")
@@ -96,8 +92,8 @@ def terminal_absorbs(seen: Transition) -> bool:
     """Completed and cancelled are left only by cleanup; failed only by an operator's retry (tokenless failed →
     queued is the same call) or cleanup.
     """
-    left = [(old, new) for old, new in _changed(seen) if old.status in TERMINAL]
-    return all(old.status == FAILED and new.status == QUEUED and _revived(seen, old) for old, new in left)
+    left = [(old, new) for old, new in seen.changed if old.status in TERMINAL]
+    return all(old.status == "failed" and new.status == "queued" and _revived(seen, old) for old, new in left)
 
 
 @always("INV-RESULT-FENCED", "PS-CONCURRENCY-1")
@@ -106,7 +102,7 @@ def result_fenced(seen: Transition) -> bool:
     what their caller passed; the system writes only its own named errors, and clears.
     """
     call = seen.asked
-    for old, new in _changed(seen):
+    for old, new in seen.changed:
         written = (new.error, new.result)
         if written in {(old.error, old.result), (None, None)}:
             continue
@@ -115,7 +111,7 @@ def result_fenced(seen: Transition) -> bool:
             fenced = call.job_id == old.id and call.token in {None, old.lease_token}
             if not fenced or written[0] not in {passed[0], old.error} or written[1] not in {passed[1], old.result}:
                 return False
-        elif not isinstance(call, op.Acquire) or old.status != PROCESSING or written != (EXHAUSTED_ERROR, None):
+        elif not isinstance(call, op.Acquire) or old.status != "processing" or written != (EXHAUSTED_ERROR, None):
             return False
     return True
 
@@ -126,7 +122,7 @@ def lease_monotone(seen: Transition) -> bool:
     reading + the longest lease.
     """
     latest = seen.after.now + seen.settings.lease_limit
-    for old, new in _changed(seen):
+    for old, new in seen.changed:
         if new.leased_until is None or new.leased_until == old.leased_until:
             continue
         shortened = old.leased_until is not None and not _claimed(old, new) and new.leased_until < old.leased_until
@@ -138,7 +134,7 @@ def lease_monotone(seen: Transition) -> bool:
 @always("INV-NO-EARLY-RECLAIM", "PS-LEASE-HB-2", "PS-CONCURRENCY-2")
 def no_early_reclaim(seen: Transition) -> bool:
     """Acquire never returns a job whose lease was live throughout the call."""
-    claimed = [old for old, new in _changed(seen) if _claimed(old, new)]
+    claimed = [old for old, new in seen.changed if _claimed(old, new)]
     return all(old.leased_until is None or old.leased_until <= seen.before.now for old in claimed)
 
 
@@ -147,7 +143,7 @@ def _free(seen: Transition, call: op.Acquire, job: Job) -> bool:
     now = seen.before.now
     if call.job_types is not None and job.job_type not in call.job_types:
         return False
-    if job.status == QUEUED:
+    if job.status == "queued":
         return job.available_at <= now and not _held_against(seen, call, job)
     return job.leased_until is not None and job.leased_until <= now and job.executions < job.execution_limit
 
@@ -158,11 +154,8 @@ def _held_against(seen: Transition, call: op.Acquire, job: Job) -> bool:
     if not any(lock.job_id == job.id for session in others for lock in session.locks):
         return False
     patience = call.lease if seen.settings.patience is None else seen.settings.patience
-    since = [
-        at
-        for job_id, token, at in seen.before.session(call.session).refusals
-        if (job_id, token) == (job.id, job.lease_token)
-    ]
+    own = seen.before.session(call.session).refusals
+    since = [at for job_id, token, at in own if (job_id, token) == (job.id, job.lease_token)]
     return all(seen.before.now - at <= patience for at in since)
 
 
@@ -197,9 +190,9 @@ def none_is_empty(seen: Transition) -> bool:
 def executions_bounded(seen: Transition) -> bool:
     """Executions never exceed execution_limit; acquires minus releases equal executions."""
     call = seen.asked
-    by_token = isinstance(call, op.UpdateStatus) and call.status == QUEUED and call.token is not None
-    for old, new in _rows(seen):
-        released = old.status == PROCESSING != new.status and (by_token or isinstance(call, op.Release))
+    by_token = isinstance(call, op.UpdateStatus) and call.status == "queued" and call.token is not None
+    for old, new in seen.changed:
+        released = old.status == "processing" != new.status and (by_token or isinstance(call, op.Release))
         if new.executions != old.executions + _claimed(old, new) - released:
             return False
     created = all(job.executions == 0 for job in seen.after.jobs if seen.before.job(job.id) is None)
@@ -214,14 +207,13 @@ def locks_match(seen: Transition) -> bool:
     call = seen.invocation
     held = {(lock.job_id, session.name): lock.lease_token for session in seen.after.sessions for lock in session.locks}
     rows = {job.id: job for job in seen.after.jobs}
-    if len({job_id for job_id, _ in held}) < len(held) or any(
-        job_id in rows and token > rows[job_id].lease_token for (job_id, _), token in held.items()
-    ):
+    ahead = [job_id for (job_id, _), token in held.items() if job_id in rows and token > rows[job_id].lease_token]
+    if ahead or len({job_id for job_id, _ in held}) < len(held):
         return False
     if not isinstance(call, op.JobCall) or isinstance(seen.response, op.Rejected):
         return True
     before, over = seen.before.job(call.job_id), call.token
-    if over is None and before is not None and before.status == PROCESSING != rows[call.job_id].status:
+    if over is None and before is not None and before.status == "processing" != rows[call.job_id].status:
         over = before.lease_token  # a closing call without a token closes the attempt that ran
     told = call.token is None or call.operation in CLOSES or not seen.response  # ending it, or being told that it ended
     return over is None or not told or held.get((call.job_id, call.session)) != over
@@ -263,7 +255,7 @@ def nothing_lost(seen: Transition) -> bool:
     """
     call, before = seen.asked, {job.id for job in seen.before.jobs}
     after = {job.id for job in seen.after.jobs}
-    if len(after) < len(seen.after.jobs) or any(old[:6] != new[:6] for old, new in _rows(seen)):
+    if len(after) < len(seen.after.jobs) or any(old[:6] != new[:6] for old, new in seen.changed):
         return False
     created = 1 if isinstance(seen.invocation, op.Create) else len(after - before)
     if created != len(after - before) or created > int(isinstance(call, op.Create)):
@@ -290,7 +282,7 @@ def replay_safe(seen: Transition) -> bool:
         return True
     marks = (call.token, CLOSES.get(call.operation))
     if marks[1] is None:
-        return not isinstance(call, op.Cancel) or before.status != CANCELLED or before == after
+        return not isinstance(call, op.Cancel) or before.status != "cancelled" or before == after
     if (before.closed_token, before.closed_by) == marks:
         return before == after and bool(seen.response)
     return before == after or (after.closed_token, after.closed_by) == marks
@@ -303,9 +295,10 @@ def backends_agree(seen: Transition) -> bool:
     """
     if any(session.locks for session in seen.before.sessions if session.name != seen.asked.session):
         return True
-    settings = (seen.settings._replace(advisory_locks=locks) for locks in (False, True))
-    off, on = ([(state[:4], told) for state, told in step(seen.before, seen.invocation, each)] for each in settings)
-    return off == on
+    other = seen.settings._replace(advisory_locks=not seen.settings.advisory_locks)
+    return (seen.after[:4], seen.response) in [
+        (state[:4], told) for state, told in step(seen.before, seen.invocation, other)
+    ]
 
 
 LEASE_PROMISES: Final = (single_holder, token_grows, lease_fields, terminal_absorbs, result_fenced, lease_monotone)

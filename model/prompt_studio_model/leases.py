@@ -9,25 +9,13 @@ from typing import Any, Final
 
 from prompt_studio_model import locks
 from prompt_studio_model import operations as op
-from prompt_studio_model.state import (
-    CANCELLED,
-    COMPLETED,
-    FAILED,
-    PROCESSING,
-    QUEUED,
-    TERMINAL,
-    Job,
-    Settings,
-    State,
-    Status,
-    claim_order,
-)
+from prompt_studio_model.state import TERMINAL, Job, Settings, State, Status, claim_order
 from prompt_studio_model.table import CLOSES, TABLE, pair
 
 EXHAUSTED_ERROR: Final = "lease expired, attempts exhausted"
 
 
-def create(state: State, call: op.Create) -> tuple[State, op.Response]:
+def create(_: Settings, state: State, call: op.Create) -> tuple[State, op.Response]:
     """Insert a queued job with token 0."""
     available_at = state.now if call.available_at is None else call.available_at
     limit = call.max_retries + 1
@@ -39,9 +27,9 @@ def create(state: State, call: op.Create) -> tuple[State, op.Response]:
 
 def claim(job: Job, now: int, owner: str | None, lease: int) -> Job:
     """Return the row as a new attempt: next token, one more execution, nothing left of the last attempt."""
-    reclaim = job.status == PROCESSING
+    reclaim = job.status == "processing"
     return job._replace(
-        status=PROCESSING,
+        status="processing",
         lease_token=job.lease_token + 1,
         lease_owner=f"fresh {job.id}/{job.lease_token + 1}" if owner is None else owner,
         leased_until=now + lease,
@@ -65,7 +53,7 @@ def end(job: Job, now: int, status: Status, **changes: Any) -> Job:  # noqa: ANN
 def requeue(job: Job, available_at: int, **changes: Any) -> Job:  # noqa: ANN401 - any column of the row
     """Return the row in the queue, without a lease and without a start."""
     return job._replace(
-        status=QUEUED,
+        status="queued",
         available_at=available_at,
         started_at=None,
         completed_at=None,
@@ -87,7 +75,7 @@ def _renew(_: Settings, job: Job, now: int, call: op.Renew) -> Job:
 
 
 def _complete(_: Settings, job: Job, now: int, call: op.Complete | op.UpdateStatus) -> Job:
-    return end(job, now, COMPLETED, error=None, result=call.result)
+    return end(job, now, "completed", error=None, result=call.result)
 
 
 def _fail(settings: Settings, job: Job, now: int, call: op.Fail | op.Retry) -> Job:
@@ -98,7 +86,7 @@ def _fail(settings: Settings, job: Job, now: int, call: op.Fail | op.Retry) -> J
 
 
 def _fail_for_good(_: Settings, job: Job, now: int, call: op.Fail | op.Retry | op.UpdateStatus) -> Job:
-    return end(job, now, FAILED, error=call.error, result=None)
+    return end(job, now, "failed", error=call.error, result=None)
 
 
 def _release(_: Settings, job: Job, now: int, __: op.Release | op.UpdateStatus) -> Job:
@@ -106,60 +94,45 @@ def _release(_: Settings, job: Job, now: int, __: op.Release | op.UpdateStatus) 
 
 
 def _operator_ends(_: Settings, job: Job, now: int, call: op.Cancel | op.UpdateStatus) -> Job:
-    status = CANCELLED if isinstance(call, op.Cancel) else call.status
+    status = "cancelled" if isinstance(call, op.Cancel) else call.status
     result = job.result if isinstance(call, op.Cancel) or call.result is None else call.result
     return end(job, now, status, error=job.error if call.error is None else call.error, result=result)
 
 
-def _operator_revives(_: Settings, job: Job, now: int, __: op.Retry | op.UpdateStatus) -> Job:
+def _operator_requeues(_: Settings, job: Job, now: int, __: op.Retry | op.UpdateStatus) -> Job:
     limit = max(job.execution_limit, job.executions + 1)
-    return requeue(job, now, execution_limit=limit, retry_count=job.retry_count + 1, error=None, result=None)
-
-
-def _operator_requeues(settings: Settings, job: Job, now: int, call: op.UpdateStatus) -> Job:
-    if job.status == FAILED:
-        return _operator_revives(settings, job, now, call)
-    return requeue(job, now, execution_limit=max(job.execution_limit, job.executions + 1))
-
-
-def _operator_claims(_: Settings, job: Job, now: int, call: op.UpdateStatus) -> Job:
-    return claim(job, now, call.owner, call.lease)
+    revived = job.status == "failed"
+    return requeue(job, now, execution_limit=limit, retry_count=job.retry_count + revived, error=None, result=None)
 
 
 Effect = Callable[[Settings, Job, int, Any], Job]
 
-WITH_TOKEN: Final[dict[str, Effect]] = {
-    "renew": _renew,
-    "complete": _complete,
-    "update_completed": _complete,
-    "fail": _fail,
-    "retry": _fail,
-    "fail_for_good": _fail_for_good,
-    "update_failed": _fail_for_good,
-    "release": _release,
-    "update_queued": _release,
-}
-WITHOUT_TOKEN: Final[dict[str, Effect]] = {
-    "renew": _renew,
-    "cancel": _operator_ends,
-    "retry": _operator_revives,
-    "update_queued": _operator_requeues,
-    "update_processing": _operator_claims,
-    "update_completed": _operator_ends,
-    "update_failed": _operator_ends,
-    "update_cancelled": _operator_ends,
+# The effect of an accepted call: with the current token, and without one. None: the table accepts no such call.
+EFFECTS: Final[dict[str, tuple[Effect | None, Effect | None]]] = {
+    "renew": (_renew, _renew),
+    "complete": (_complete, None),
+    "fail": (_fail, None),
+    "fail_for_good": (_fail_for_good, None),
+    "release": (_release, None),
+    "retry": (_fail, _operator_requeues),
+    "cancel": (None, _operator_ends),
+    "update_queued": (_release, _operator_requeues),
+    "update_completed": (_complete, _operator_ends),
+    "update_failed": (_fail_for_good, _operator_ends),
+    "update_cancelled": (None, _operator_ends),
 }
 
 
 def _effect(settings: Settings, job: Job, now: int, call: op.JobCall) -> Job:
     """Return the row after an accepted call, with the marks that let a closing call be repeated."""
+    effect = EFFECTS[call.operation][call.token is None]
+    assert effect is not None, f"the table accepts {call}, which has no effect"
+    changed = effect(settings, job, now, call)
     if call.token is None:
-        changed = WITHOUT_TOKEN[call.operation](settings, job, now, call)
         return changed if call.operation == "renew" else changed._replace(closed_token=None, closed_by=None)
-    changed = WITH_TOKEN[call.operation](settings, job, now, call)
-    if call.operation == "renew":
-        return changed
-    return changed._replace(late=job.expired(now), closed_token=call.token, closed_by=CLOSES[call.operation])
+    if call.operation != "renew":
+        changed = changed._replace(closed_token=call.token, closed_by=CLOSES[call.operation])
+    return changed._replace(late=job.expired(now))
 
 
 def change(settings: Settings, state: State, call: op.JobCall) -> tuple[State, op.Response]:
@@ -170,7 +143,7 @@ def change(settings: Settings, state: State, call: op.JobCall) -> tuple[State, o
         return state, op.Rejected()
     after, changed = state, job
     if job is not None and decision == "applied":
-        if isinstance(call, op.UpdateStatus) and call.status == PROCESSING:
+        if isinstance(call, op.UpdateStatus) and call.status == "processing":
             after, claimed = _claim_at_gate(settings, state, job, call)
             return locks.forget_stale_refusals(after), op.Row(claimed)
         changed = _effect(settings, job, state.now, call)
@@ -222,16 +195,11 @@ def acquire(settings: Settings, state: State, call: op.Acquire) -> tuple[State, 
     better = (job for job in wanted if claimed is None or claim_order(job) < claim_order(claimed))
     exhausted = [job for job in better if job.exhausted(state.now)]
     for job in exhausted[: settings.exhausted_per_call]:
-        state = state.with_job(exhaust(job, state.now))
+        state = state.with_job(end(job, state.now, "failed", error=EXHAUSTED_ERROR, closed_token=None, closed_by=None))
     return locks.forget_stale_refusals(state), op.Row(claimed)
 
 
-def exhaust(job: Job, now: int) -> Job:
-    """Return an expired row that has no attempt left as failed, by the system and so without closing marks."""
-    return end(job, now, FAILED, error=EXHAUSTED_ERROR, result=None, closed_token=None, closed_by=None)
-
-
-def cleanup(state: State, call: op.Cleanup) -> tuple[State, op.Response]:
+def cleanup(_: Settings, state: State, call: op.Cleanup) -> tuple[State, op.Response]:
     """Delete terminal rows strictly older than the given age."""
     horizon = state.now - call.age
     kept = tuple(

@@ -1,13 +1,13 @@
 """Session advisory locks: a courtesy gate before a queued row, and never the authority.
 
-Every safety property holds with `Settings.advisory_locks` off. A lock says that some session believes it runs the job; a
-refusal delays a worker for at most its patience, and an expired lease is reclaimed whatever the lock says (PS-LOCKS-3).
-Session locks are released by their own session only, after the state change, or die with it.
+Every safety property holds with `Settings.advisory_locks` off. A lock says that some session believes it runs the
+job; a refusal delays a worker for at most its patience, and an expired lease is reclaimed whatever the lock says
+(PS-LOCKS-3). Session locks are released by their own session only, after the state change, or die with it.
 """
 
 from typing import Literal
 
-from prompt_studio_model.state import QUEUED, AdvisoryLock, Job, Refusal, Session, Settings, State
+from prompt_studio_model.state import AdvisoryLock, Job, Refusal, Session, Settings, State
 
 Gate = Literal["taken", "open", "refused"]  # claim and hold the lock; claim without it; leave the row alone
 
@@ -26,22 +26,19 @@ def gate(settings: Settings, state: State, session: str, job: Job, lease: int) -
         return "open"
     if holder(state, job.id) in {None, session}:
         return "taken"
-    if job.status != QUEUED:
+    if job.status != "queued":
         return "open"
     patience = lease if settings.patience is None else settings.patience
-    for refusal in state.session(session).refusals:
-        if refusal[:2] == (job.id, job.lease_token) and state.now - refusal.since > patience:
-            return "open"
-    return "refused"
+    refused = [refusal for refusal in state.session(session).refusals if refusal[:2] == (job.id, job.lease_token)]
+    return "open" if any(state.now - refusal.since > patience for refusal in refused) else "refused"
 
 
 def refuse(state: State, name: str, job: Job) -> State:
     """Remember when this row was first refused to the session. Another attempt at the job has another token."""
     session = state.session(name)
-    if any(refusal[:2] == (job.id, job.lease_token) for refusal in session.refusals):
-        return state
-    refusal = Refusal(job.id, job.lease_token, state.now)
-    return state.with_session(session._replace(refusals=session.refusals | {refusal}))
+    known = any(refusal[:2] == (job.id, job.lease_token) for refusal in session.refusals)
+    new = frozenset() if known else frozenset({Refusal(job.id, job.lease_token, state.now)})
+    return state.with_session(session._replace(refusals=session.refusals | new))
 
 
 def hold(state: State, name: str, job_id: int, lease_token: int) -> State:
@@ -59,7 +56,7 @@ def give_back(state: State, name: str, job_id: int, lease_token: int) -> State:
 
 def forget_stale_refusals(state: State) -> State:
     """Drop memories of rows that have moved on: their (id, token) never comes back, so no answer depends on them."""
-    waiting = {(job.id, job.lease_token) for job in state.jobs if job.status == QUEUED}
+    waiting = {(job.id, job.lease_token) for job in state.jobs if job.status == "queued"}
     for session in state.sessions:
         kept = frozenset(refusal for refusal in session.refusals if refusal[:2] in waiting)
         if kept != session.refusals:

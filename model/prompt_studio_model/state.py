@@ -10,15 +10,8 @@ The module deliberately knows nothing of transitions: who may change what stands
 from collections.abc import Hashable, Iterable
 from typing import Final, Literal, NamedTuple
 
-JOB_TYPES: Final = ("evaluation", "optimization", "generation")
-
 Status = Literal["queued", "processing", "completed", "failed", "cancelled"]
-QUEUED: Final = "queued"
-PROCESSING: Final = "processing"
-COMPLETED: Final = "completed"
-FAILED: Final = "failed"
-CANCELLED: Final = "cancelled"
-TERMINAL: Final[frozenset[Status]] = frozenset({COMPLETED, FAILED, CANCELLED})
+TERMINAL: Final[frozenset[Status]] = frozenset({"completed", "failed", "cancelled"})
 
 Closing = Literal["complete", "fail", "release"]
 
@@ -46,7 +39,7 @@ class Job(NamedTuple):
     created_at: int
     available_at: int
     execution_limit: int
-    status: Status = QUEUED
+    status: Status = "queued"
     executions: int = 0
     retry_count: int = 0
     lease_token: int = 0
@@ -67,7 +60,7 @@ class Job(NamedTuple):
 
     def eligible(self, now: int) -> bool:
         """Say whether an acquire may take the job at `now`."""
-        if self.status == QUEUED:
+        if self.status == "queued":
             return self.available_at <= now
         return self.expired(now) and self.executions < self.execution_limit
 

@@ -4,42 +4,33 @@ A call has exactly one outcome. A call whose reply is lost has up to two, since 
 Pure: the same arguments give the same pairs in the same order, and nothing is changed in place.
 """
 
+from collections.abc import Callable
+from typing import Any, Final
+
 from prompt_studio_model import environment, idempotency, leases
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Settings, State
 
 Allowed = tuple[tuple[State, op.Response], ...]
-DEFAULT = Settings()
+DEFAULT: Final = Settings()
+
+HANDLERS: Final[dict[type[op.Invocation], Callable[[Settings, State, Any], tuple[State, op.Response]]]] = {
+    **dict.fromkeys(op.JobCall.__subclasses__(), leases.change),
+    op.Acquire: leases.acquire,
+    op.Create: leases.create,
+    op.Cleanup: leases.cleanup,
+    op.Lookup: idempotency.lookup,
+    op.Record: idempotency.record,
+    op.Tick: environment.tick,
+    op.Crash: environment.crash,
+}
 
 
 def step(state: State, invocation: op.Invocation, settings: Settings = DEFAULT) -> Allowed:
     """Return the allowed (state, response) pairs, without duplicates."""
-    match invocation:
-        case op.JobCall():
-            return (leases.change(settings, state, invocation),)
-        case op.Acquire():
-            return (leases.acquire(settings, state, invocation),)
-        case op.Tick():
-            return ((environment.tick(state, invocation), op.Nothing()),)
-        case op.Create():
-            return (leases.create(state, invocation),)
-        case op.Lookup():
-            return (idempotency.lookup(settings, state, invocation),)
-        case op.Record():
-            return (idempotency.record(settings, state, invocation),)
-        case op.Cleanup():
-            return (leases.cleanup(state, invocation),)
-        case op.Crash():
-            return ((environment.crash(state, invocation), op.Nothing()),)
-        case op.LoseReply():
-            return _lost(state, invocation, settings)
-        case _:
-            raise TypeError(invocation)
-
-
-def _lost(state: State, invocation: op.LoseReply, settings: Settings) -> Allowed:
-    """The client cannot know whether the call took effect; its session is closed either way."""
-    session = op.Crash(session=invocation.call.session)
-    before = environment.crash(state, session)
-    after = [environment.crash(reached, session) for reached, _ in step(state, invocation.call, settings)]
-    return tuple((reached, op.Nothing()) for reached in dict.fromkeys([before, *after]))
+    if not isinstance(invocation, op.LoseReply):
+        return (HANDLERS[type(invocation)](settings, state, invocation),)
+    # The client cannot know whether the call took effect; its session is closed either way.
+    lost = op.Crash(session=invocation.call.session)
+    possible = [state, *(reached for reached, _ in step(state, invocation.call, settings))]
+    return tuple(dict.fromkeys(environment.crash(settings, reached, lost) for reached in possible))

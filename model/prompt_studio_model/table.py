@@ -8,7 +8,7 @@ attempt is requeued, how far a lease is extended) is an effect and stands in `le
 from typing import Final, Literal, NamedTuple
 
 from prompt_studio_model.operations import JobCall, OutcomeKind
-from prompt_studio_model.state import CANCELLED, COMPLETED, PROCESSING, QUEUED, Closing, Job
+from prompt_studio_model.state import Closing, Job
 
 Decision = OutcomeKind | Literal["rejected"]
 Key = tuple[str, str, str]
@@ -26,14 +26,9 @@ OVER: Final = f"{COMPLETE} {BROKEN} cancelled"
 CURRENT, STALE, FUTURE, NONE, OWNER, OTHER = "current", "stale", "future", "none", "owner", "other"
 
 CLOSES: Final[dict[str, Closing]] = {
-    "complete": "complete",
-    "update_completed": "complete",
-    "fail": "fail",
-    "fail_for_good": "fail",
-    "retry": "fail",
-    "update_failed": "fail",
-    "release": "release",
-    "update_queued": "release",
+    **dict.fromkeys(("complete", "update_completed"), "complete"),
+    **dict.fromkeys(("fail", "fail_for_good", "retry", "update_failed"), "fail"),
+    **dict.fromkeys(("release", "update_queued"), "release"),
 }
 CLOSING: Final = " ".join(CLOSES)
 UPDATES: Final = "update_queued update_processing update_completed update_failed update_cancelled"
@@ -109,21 +104,21 @@ def situation(job: Job | None, now: int) -> str:
     """Return which situation of the table the job is in at `now`."""
     if job is None:
         return ABSENT
-    if job.status == PROCESSING:
+    if job.status == "processing":
         last = job.executions >= job.execution_limit
         if job.expired(now):
             return "exhausted" if last else "expired"
         return "live_last" if last else "live"
-    if job.status == QUEUED:
+    if job.status == "queued":
         if job.closed_by == "release":
             return "released"
         ready = job.available_at <= now
         if job.closed_by == "fail":
             return "requeued" if ready else "backing_off"
         return "queued" if ready else "delayed"
-    if job.status == CANCELLED:
+    if job.status == "cancelled":
         return "cancelled"
-    name = "completed" if job.status == COMPLETED else "failed"
+    name = "completed" if job.status == "completed" else "failed"
     return name if job.closed_by is not None else f"{name}_tokenless"
 
 

@@ -8,7 +8,6 @@ from typing import Final
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.properties import sometimes
 from prompt_studio_model.invariants import Transition
-from prompt_studio_model.state import QUEUED
 from prompt_studio_model.table import pair
 
 
@@ -26,12 +25,6 @@ def _claimed_without_lock(seen: Transition, *, reclaim: bool) -> bool:
     return all(lock.job_id != got.id for lock in seen.after.session(seen.asked.session).locks)
 
 
-@sometimes("SEEN-RECLAIM", "PS-CONCURRENCY-2")
-def reclaim(seen: Transition) -> bool:
-    """An expired lease is reclaimed by another acquire."""
-    return seen.claimed is not None and seen.claimed.was_reclaim
-
-
 @sometimes("SEEN-LATE-COMPLETION", "PS-CONCURRENCY-3")
 def late_completion(seen: Transition) -> bool:
     """A completion after the expiry is accepted, because nobody reclaimed."""
@@ -42,13 +35,6 @@ def late_completion(seen: Transition) -> bool:
 def late_renewal(seen: Transition) -> bool:
     """A renewal after the expiry is accepted, because nobody reclaimed."""
     return _accepted_in(seen, op.Renew, {"expired", "exhausted"})
-
-
-@sometimes("SEEN-REQUEUE", "PS-CONCURRENCY-2")
-def requeue(seen: Transition) -> bool:
-    """A failed attempt goes back to the queue."""
-    queued = isinstance(seen.response, op.Outcome) and seen.response.status == QUEUED
-    return queued and _accepted_in(seen, op.Fail, {"live", "expired"})
 
 
 @sometimes("SEEN-LOST-REPLY-DONE", "PS-CONCURRENCY-1")
@@ -104,6 +90,6 @@ def two_scopes(seen: Transition) -> bool:
     return created and isinstance(call, op.Record) and any(row.scope[:2] == call.scope[:2] for row in seen.before.keys)
 
 
-LEASES: Final = (reclaim, late_completion, late_renewal, requeue, lost_reply_done, lost_reply_not_done)
+LEASES: Final = (late_completion, late_renewal, lost_reply_done, lost_reply_not_done)
 LOCKS: Final = (crash_with_lock, lock_refused, reclaim_without_lock, impatient)
 SOMETIMES: Final = (*LEASES, tie, *LOCKS, two_scopes)

@@ -1,7 +1,7 @@
 """Promises as values: an id, a sentence, and a predicate over one observed transition.
 
-A predicate's docstring is its sentence, so that the words of the specification, of the code and of a failure message are
-one text. `always` must be true of every transition; `sometimes` of at least one in a run, which guards against a
+A predicate's docstring is its sentence, so that the words of the specification, of the code and of a failure message
+are one text. `always` must be true of every transition; `sometimes` of at least one in a run, which guards against a
 model, or a test, in which nothing ever happens.
 """
 
