@@ -85,6 +85,7 @@ GOOD: Final[tuple[tuple[Checker, str, str], ...]] = (
     (tidy.swallowed_errors, "a.py", "try:\n    f()\nexcept KeyError:\n    x = None\n"),
     (tidy.swallowed_errors, "a.py", "with contextlib.suppress(FileNotFoundError):\n    f()\n"),
     (tidy.unreasoned_exceptions, "a.py", "x = 1  # no" + "qa: S311 - these dice decide nothing secret\n"),
+    (tidy.unreasoned_exceptions, "tests/a.py", "f(1)  # type: " + "ignore[arg-type]\n"),
     (tidy.sleeps, "a.py", "'time.sleep(1)'\n"),
     (tidy.meets_both_worlds, tidy.ADAPTER, "import prompt_studio\nimport prompt_studio_model\n"),
     (tidy.ignores_in_configuration, "p", '[tool.ruff.lint.per-file-ignores]\n"__main__.py" = ["T201"] # output\n'),
