@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from prompt_studio.errors import InputError
-from prompt_studio.values import number, shown, whole_number
+from prompt_studio.values import flag, number, shown, whole_number
 
 LEASE_SECONDS_VARIABLE: Final = "TLDW_PS_JOB_LEASE_SECONDS"
 SQLITE_WAL_VARIABLE: Final = "TLDW_PS_SQLITE_WAL"
@@ -40,6 +40,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         whole_number("lease_seconds", self.lease_seconds, 1, LEASE_SECONDS_MAX)
+        flag("sqlite_wal", self.sqlite_wal)
         if self.idempotency_retention_seconds is not None:
             whole_number("idempotency_retention_seconds", self.idempotency_retention_seconds, 1, 10**10)
         number("write_retry_seconds", self.write_retry_seconds, 0, LEASE_SECONDS_MAX)

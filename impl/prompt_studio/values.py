@@ -24,8 +24,8 @@ ERROR_CHARACTERS_MAX: Final = 10_000
 JSON_DEPTH_MAX: Final = 100
 JSON_VALUES_MAX: Final = 1_000_000
 JSON_CHARACTERS_MAX: Final = 16 * 1024 * 1024
-JSON_INTEGER_BITS_MAX: Final = 2_126
-"""640 decimal digits: no Python, however it is configured, refuses to read a number as long as that back."""
+JSON_DIGITS_MAX: Final = 640
+"""No Python, however it is configured, refuses to read a number as long as that back."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MILLISECOND: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
@@ -168,24 +168,23 @@ def json_text(argument: str, value: object) -> str:
 
 def _refuse_what_json_cannot_carry(argument: str, value: object) -> None:
     """Walk the value without recursion: how deep it goes is the caller's choice, and ours is to survive it."""
-    pending: list[tuple[object, int]] = [(value, 0)]
+    pending: list[tuple[object, int]] = [(value, 1)]
     visited = 0
     while pending:
         item, depth = pending.pop()
         visited += 1
+        if not isinstance(item, (dict, list, tuple)):
+            _refuse_bad_scalar(argument, item)
         # A value that contains itself is endlessly deep, so the limits also end the walk of a cycle.
-        if depth > JSON_DEPTH_MAX or visited > JSON_VALUES_MAX:
-            raise InputError(
-                f"{argument} must be nested at most {JSON_DEPTH_MAX} deep and hold at most {JSON_VALUES_MAX} values: "
-                "does it contain itself?"
-            )
-        if isinstance(item, dict):
+        elif depth > JSON_DEPTH_MAX:
+            raise InputError(f"{argument} must be at most {JSON_DEPTH_MAX} levels deep: does it contain itself?")
+        elif isinstance(item, dict):
             _refuse_bad_keys(argument, item)
             pending.extend((child, depth + 1) for child in item.values())
-        elif isinstance(item, (list, tuple)):
-            pending.extend((child, depth + 1) for child in item)
         else:
-            _refuse_bad_scalar(argument, item)
+            pending.extend((child, depth + 1) for child in item)
+        if visited > JSON_VALUES_MAX:
+            raise InputError(f"{argument} must hold at most {JSON_VALUES_MAX} values: does it hold one many times?")
 
 
 def _refuse_bad_keys(argument: str, item: dict[object, object]) -> None:
@@ -202,8 +201,10 @@ def _refuse_bad_scalar(argument: str, item: object) -> None:
         if _UNSTORABLE.search(item):
             raise InputError(f"{argument} must not contain U+0000 or a lone surrogate, as {shown(item)} does")
     elif isinstance(item, int):
-        if item.bit_length() > JSON_INTEGER_BITS_MAX:
-            raise InputError(f"{argument} must hold whole numbers of at most 640 digits, not {shown(item)}")
+        if abs(item) >= 10**JSON_DIGITS_MAX:
+            raise InputError(
+                f"{argument} must hold whole numbers of at most {JSON_DIGITS_MAX} digits, not {shown(item)}"
+            )
     elif isinstance(item, float):
         if not math.isfinite(item):
             raise InputError(f"{argument} must hold finite numbers, not {shown(item)}")

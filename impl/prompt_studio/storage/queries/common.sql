@@ -61,7 +61,8 @@ SET status = 'failed', completed_at = ${now}, error_message = 'lease expired, at
 WHERE id = (
         SELECT exhausted.id FROM (
             SELECT id, priority, created_at FROM prompt_studio_job_queue
-            WHERE status = 'processing' AND leased_until <= ${now} AND executions >= execution_limit -- impl: PS-CONCURRENCY-8
+            WHERE status = 'processing' AND leased_until <= ${now}
+                AND executions >= execution_limit -- impl: PS-CONCURRENCY-8
                 AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
             ORDER BY priority DESC, created_at, id LIMIT 1
         ) AS exhausted
@@ -244,7 +245,8 @@ RETURNING *;
 -- name: cleanup_jobs
 -- Deletes the jobs that ended before a moment.
 DELETE FROM prompt_studio_job_queue
-WHERE status IN ('completed', 'failed', 'cancelled') AND completed_at < ${now} - :age_milliseconds -- impl: PS-CONCURRENCY-21
+WHERE status IN ('completed', 'failed', 'cancelled')
+    AND completed_at < ${now} - :age_milliseconds -- impl: PS-CONCURRENCY-21
 RETURNING id;
 
 -- name: job_stats
@@ -263,14 +265,16 @@ FROM prompt_studio_job_queue WHERE status = 'processing';
 -- name: lookup_key_of_user
 -- What a user's key stands for, unless it has expired; without a retention none expires.
 SELECT entity_id FROM prompt_studio_idempotency
-WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key AND user_id = :user_id -- impl: PS-IDEMPOTENCY-SCOPE-1
-    AND (CAST(:retention_milliseconds AS BIGINT) IS NULL
-        OR created_at + CAST(:retention_milliseconds AS BIGINT) > ${now}); -- impl: PS-IDEMPOTENCY-PG-1
+WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
+    AND user_id = :user_id -- impl: PS-IDEMPOTENCY-SCOPE-1
+    AND (CAST(:retention_milliseconds AS BIGINT) IS NULL -- impl: PS-IDEMPOTENCY-PG-1
+        OR created_at + CAST(:retention_milliseconds AS BIGINT) > ${now});
 
 -- name: lookup_key_without_user
 -- What a key that belongs to nobody stands for, unless it has expired.
 SELECT entity_id FROM prompt_studio_idempotency
-WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key AND user_id IS NULL -- impl: PS-IDEMPOTENCY-SCOPE-4
+WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
+    AND user_id IS NULL -- impl: PS-IDEMPOTENCY-SCOPE-4
     AND (CAST(:retention_milliseconds AS BIGINT) IS NULL
         OR created_at + CAST(:retention_milliseconds AS BIGINT) > ${now});
 

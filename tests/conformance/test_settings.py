@@ -1,0 +1,90 @@
+"""Settings: parsed once, never bent into range."""
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from prompt_studio import InputError, PromptStudioDatabase, Settings
+from tests.conformance.conftest import Create
+from tests.conformance.virtual_time import VirtualClock
+
+pytestmark = pytest.mark.conformance
+
+
+class TestFromEnvironment:
+    def test_has_defaults(self) -> None:
+        assert Settings.from_environment({}) == Settings(
+            lease_seconds=60, sqlite_wal=True, idempotency_retention_seconds=None, write_retry_seconds=5.0
+        )
+
+    @pytest.mark.parametrize(("text", "seconds"), [("1", 1), ("3600", 3600), (" 90 ", 90), ("007", 7)])
+    def test_reads_the_length_of_a_lease(self, text: str, seconds: int) -> None:
+        assert Settings.from_environment({"TLDW_PS_JOB_LEASE_SECONDS": text}).lease_seconds == seconds
+
+    @pytest.mark.parametrize(
+        "text", ["", "0", "3601", "60.0", "-5", "1e3", "sixty", "\u0661", "9" * 5000, "nan", "6_0"]
+    )
+    @pytest.mark.verifies("PS-INPUT-5")
+    def test_refuses_a_bad_length_and_names_the_variable(self, text: str) -> None:
+        with pytest.raises(InputError, match=r"TLDW_PS_JOB_LEASE_SECONDS must be a whole number .*1 to 3600"):
+            Settings.from_environment({"TLDW_PS_JOB_LEASE_SECONDS": text})
+
+    @pytest.mark.parametrize("text", ["1", "true", "YES", " on "])
+    def test_turns_the_write_ahead_log_on(self, text: str) -> None:
+        assert Settings.from_environment({"TLDW_PS_SQLITE_WAL": text}).sqlite_wal is True
+
+    @pytest.mark.parametrize("text", ["0", "False", "no", "off"])
+    def test_turns_the_write_ahead_log_off(self, text: str) -> None:
+        assert Settings.from_environment({"TLDW_PS_SQLITE_WAL": text}).sqlite_wal is False
+
+    @pytest.mark.parametrize("text", ["", "maybe", "2"])
+    @pytest.mark.verifies("PS-INPUT-5")
+    def test_refuses_other_words(self, text: str) -> None:
+        with pytest.raises(InputError, match=re.escape("TLDW_PS_SQLITE_WAL must be one of 1, true")):
+            Settings.from_environment({"TLDW_PS_SQLITE_WAL": text})
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("argument", "value"),
+        [
+            ("lease_seconds", 0),
+            ("lease_seconds", True),
+            ("sqlite_wal", "no"),
+            ("idempotency_retention_seconds", 0),
+            ("idempotency_retention_seconds", 1.5),
+            ("write_retry_seconds", -1),
+            ("write_retry_seconds", float("nan")),
+            ("write_retry_seconds", "5"),
+            ("write_retry_seconds", True),
+        ],
+    )
+    @pytest.mark.verifies("PS-INPUT-2")
+    def test_are_checked(self, argument: str, value: object) -> None:
+        with pytest.raises(InputError, match=argument):
+            Settings(**cast("Any", {argument: value}))
+
+
+class TestDatabase:
+    @pytest.mark.verifies("PS-INPUT-5")
+    def test_reads_the_environment_when_it_is_opened(
+        self, path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TLDW_PS_JOB_LEASE_SECONDS", "5")
+        with PromptStudioDatabase(path, "tester", clock=clock) as database:
+            monkeypatch.setenv("TLDW_PS_JOB_LEASE_SECONDS", "nonsense")
+            database.create_job("evaluation", 1, {})
+            job = database.acquire_next_job()
+            assert job is not None
+            assert job["leased_until"] is not None
+            assert (job["leased_until"] - clock.now).total_seconds() == 5
+        with pytest.raises(InputError, match="TLDW_PS_JOB_LEASE_SECONDS"):
+            PromptStudioDatabase(path, "tester")
+
+    def test_says_what_it_is(self, database: PromptStudioDatabase, create: Create) -> None:
+        assert database.backend_type.value == "sqlite"
+        assert not database.capabilities.advisory_locks
+        assert database.capabilities.one_writer
+        create()

@@ -1,0 +1,119 @@
+"""A caller's own transaction: what may be part of it, and what becomes of it when something goes wrong."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prompt_studio import DatabaseError, InputError, InvariantViolation, PromptStudioDatabase
+from tests.conformance.conftest import Create
+from tests.conformance.virtual_time import VirtualClock
+
+pytestmark = pytest.mark.conformance
+
+Call = Callable[[PromptStudioDatabase], object]
+
+OUTSIDE: dict[str, Call] = {
+    "acquire": lambda database: database.acquire_next_job(),
+    "renew": lambda database: database.renew_job_lease(1, lease_token=1),
+    "renew by owner": lambda database: database.renew_job_lease(1, worker_id="w"),
+    "complete": lambda database: database.complete_job(1, lease_token=1),
+    "fail": lambda database: database.fail_job(1, lease_token=1, error_message="boom"),
+    "release": lambda database: database.release_job(1, lease_token=1),
+    "cancel": lambda database: database.cancel_job(1),
+    "retry": lambda database: database.retry_job_record(1),
+    "update": lambda database: database.update_job_status(1, "processing"),
+    "cleanup": lambda database: database.cleanup_jobs(),
+}
+
+
+class TestTransaction:
+    @pytest.mark.verifies("PS-CONCURRENCY-23")
+    def test_commits_all_of_its_calls_at_the_end(
+        self, database: PromptStudioDatabase, create: Create, path: Path, clock: VirtualClock
+    ) -> None:
+        with PromptStudioDatabase(path, "other", clock=clock) as other:
+            with database.transaction():
+                job = create()
+                assert database.record_idempotency("job", "k", job["id"], "ann").created
+                assert database.get_job(job["id"]) == job
+                assert database.lookup_idempotency("job", "k", "ann") == job["id"]
+                assert other.count_jobs() == 0
+            assert other.get_job(job["id"]) == job
+            assert other.lookup_idempotency("job", "k", "ann") == job["id"]
+
+    @pytest.mark.verifies("PS-CONCURRENCY-23")
+    def test_keeps_nothing_when_the_block_raises(self, database: PromptStudioDatabase, create: Create) -> None:
+        def begin_and_fail() -> None:
+            with database.transaction():
+                create()
+                database.record_idempotency("job", "k", 1, None)
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            begin_and_fail()
+        assert database.count_jobs() == 0
+        assert database.lookup_idempotency("job", "k", None) is None
+
+    @pytest.mark.parametrize("call", OUTSIDE.values(), ids=OUTSIDE)
+    @pytest.mark.verifies("PS-CONCURRENCY-23")
+    def test_refuses_every_other_write_and_goes_on(
+        self, database: PromptStudioDatabase, create: Create, call: Call
+    ) -> None:
+        create()
+        with database.transaction():
+            create()
+            with pytest.raises(InputError, match="transaction"):
+                call(database)
+        assert database.count_jobs(status="queued") == 2
+
+    def test_is_not_nested(self, database: PromptStudioDatabase, create: Create) -> None:
+        with database.transaction():
+            create()
+            with pytest.raises(InputError, match="already"), database.transaction():
+                pass
+        assert database.count_jobs() == 1
+
+    def test_is_not_cut_short_by_closing_the_connection(self, database: PromptStudioDatabase, create: Create) -> None:
+        with database.transaction():
+            create()
+            with pytest.raises(InputError, match="leave its block"):
+                database.close_connection()
+        assert database.count_jobs() == 1
+
+    def test_that_met_an_error_of_the_database_can_only_be_rolled_back(
+        self, database: PromptStudioDatabase, create: Create, raw: sqlite3.Connection, clock: VirtualClock
+    ) -> None:
+        raw.execute(
+            "CREATE TRIGGER broken BEFORE INSERT ON prompt_studio_idempotency BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+
+        def go_on_after_the_error() -> None:
+            with database.transaction():
+                create()
+                with pytest.raises(InvariantViolation):
+                    database.record_idempotency("job", "k", 1, None)
+                with pytest.raises(DatabaseError, match="spoiled"):
+                    create()
+                with pytest.raises(DatabaseError, match="spoiled"):
+                    database.get_job(1)
+
+        with pytest.raises(DatabaseError, match="spoiled"):
+            go_on_after_the_error()
+        assert database.count_jobs() == 0
+        with database.transaction():
+            create()
+        assert database.count_jobs() == 1
+        clock.tick(0)
+
+    def test_is_lost_when_the_database_is_closed_in_it(self, path: Path, clock: VirtualClock) -> None:
+        def close_too_early() -> None:
+            with PromptStudioDatabase(path, "tester", clock=clock) as database, database.transaction():
+                database.create_job("evaluation", 1, {})
+                database.close()
+
+        with pytest.raises(DatabaseError, match="spoiled"):
+            close_too_early()
+        with PromptStudioDatabase(path, "tester", clock=clock) as database:
+            assert database.count_jobs() == 0

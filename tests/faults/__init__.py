@@ -1,0 +1,1 @@
+"""What a caller sees when files, locks and processes misbehave."""
