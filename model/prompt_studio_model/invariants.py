@@ -58,9 +58,9 @@ def _revived(transition: Transition, job: Job) -> bool:
     return named and retry and job.status == "failed"
 
 
-@always("INV-SINGLE-HOLDER", "PS-CONCURRENCY-1", "PS-LEASE-HB-2")
+@always("INV-SINGLE-HOLDER", "PS-CONCURRENCY-1", "PS-CONCURRENCY-10", "PS-LEASE-HB-2")
 def single_holder(seen: Transition) -> bool:
-    """No call that carries a token other than the current one changes a job."""
+    """no call that carries a token other than the current one changes a job"""
     call = seen.asked
     if not isinstance(call, op.JobCall) or call.token is None:
         return True
@@ -68,9 +68,9 @@ def single_holder(seen: Transition) -> bool:
     return all(call.job_id == old.id and call.token == old.lease_token for old, _ in seen.changed)
 
 
-@always("INV-TOKEN-GROWS", "PS-CONCURRENCY-1")
+@always("INV-TOKEN-GROWS", "PS-CONCURRENCY-1", "PS-CONCURRENCY-5")
 def token_grows(seen: Transition) -> bool:
-    """A job's token only grows, by one, on acquire; no two acquires return the same (job, token)."""
+    """a job's token only grows, by one, on acquire; no two acquires return the same (job, token)"""
     call, answer = seen.asked, seen.response
     claims = isinstance(call, op.Acquire) or (isinstance(call, op.UpdateStatus) and call.status == "processing")
     moved = [(old, new) for old, new in seen.changed if _claimed(old, new)]
@@ -80,26 +80,26 @@ def token_grows(seen: Transition) -> bool:
     return told is None or told in [new for _, new in moved]
 
 
-@always("INV-LEASE-FIELDS", "PS-CONCURRENCY-2")
+@always("INV-LEASE-FIELDS", "PS-CONCURRENCY-2", "PS-CONCURRENCY-6")
 def lease_fields(seen: Transition) -> bool:
-    """Lease fields are set exactly while the job is processing."""
+    """lease fields are set exactly while the job is processing"""
     holder = [(job.lease_owner is not None, job.leased_until is not None) for job in seen.after.jobs]
     return holder == [(job.status == "processing",) * 2 for job in seen.after.jobs]
 
 
-@always("INV-TERMINAL-ABSORBS", "PS-CONCURRENCY-1")
+@always("INV-TERMINAL-ABSORBS", "PS-CONCURRENCY-1", "PS-CONCURRENCY-17", "PS-CONCURRENCY-18", "PS-CONCURRENCY-19")
 def terminal_absorbs(seen: Transition) -> bool:
-    """Completed and cancelled are left only by cleanup; failed only by an operator's retry (tokenless failed →
-    queued is the same call) or cleanup.
+    """completed and cancelled are left only by cleanup; failed only by an operator's retry (tokenless failed →
+    queued is the same call) or cleanup
     """
     left = [(old, new) for old, new in seen.changed if old.status in TERMINAL]
     return all(old.status == "failed" and new.status == "queued" and _revived(seen, old) for old, new in left)
 
 
-@always("INV-RESULT-FENCED", "PS-CONCURRENCY-1")
+@always("INV-RESULT-FENCED", "PS-CONCURRENCY-1", "PS-CONCURRENCY-8", "PS-CONCURRENCY-13")
 def result_fenced(seen: Transition) -> bool:
-    """A call that carries a token writes a result or error only if the token is current; tokenless calls write
-    what their caller passed; the system writes only its own named errors, and clears.
+    """a call that carries a token writes a result or error only if the token is current; tokenless calls write
+    what their caller passed; the system writes only its own named errors, and clears
     """
     call = seen.asked
     for old, new in seen.changed:
@@ -118,8 +118,8 @@ def result_fenced(seen: Transition) -> bool:
 
 @always("INV-LEASE-MONOTONE", "PS-CONCURRENCY-3")
 def lease_monotone(seen: Transition) -> bool:
-    """While processing under one token `leased_until` never decreases, and no write raises it above its clock
-    reading + the longest lease.
+    """while processing under one token `leased_until` never decreases, and no write raises it above its clock
+    reading + the longest lease
     """
     latest = seen.after.now + seen.settings.lease_limit
     for old, new in seen.changed:
@@ -131,9 +131,9 @@ def lease_monotone(seen: Transition) -> bool:
     return True
 
 
-@always("INV-NO-EARLY-RECLAIM", "PS-LEASE-HB-2", "PS-CONCURRENCY-2")
+@always("INV-NO-EARLY-RECLAIM", "PS-CONCURRENCY-2", "PS-CONCURRENCY-4", "PS-LEASE-HB-2")
 def no_early_reclaim(seen: Transition) -> bool:
-    """Acquire never returns a job whose lease was live throughout the call."""
+    """acquire never returns a job whose lease was live throughout the call"""
     claimed = [old for old, new in seen.changed if _claimed(old, new)]
     return all(old.leased_until is None or old.leased_until <= seen.before.now for old in claimed)
 
@@ -165,9 +165,9 @@ def _better(job: Job, than: Job) -> bool:
     return (job.created_at, job.id) < (than.created_at, than.id)
 
 
-@always("INV-CLAIM-ORDER", "PS-CONCURRENCY-1")
+@always("INV-CLAIM-ORDER", "PS-CONCURRENCY-1", "PS-CONCURRENCY-7")
 def claim_order(seen: Transition) -> bool:
-    """Acquire returns a job only if no better one was eligible and unheld throughout the call."""
+    """acquire returns a job only if no better one was eligible and unheld throughout the call"""
     call = seen.asked
     if seen.claimed is None or not isinstance(call, op.Acquire):
         return True
@@ -177,18 +177,18 @@ def claim_order(seen: Transition) -> bool:
     return not any(_free(seen, call, job) and _better(job, got) for job in seen.before.jobs)
 
 
-@always("INV-NONE-IS-EMPTY", "PS-CONCURRENCY-2", "PS-LOCKS-3")
+@always("INV-NONE-IS-EMPTY", "PS-CONCURRENCY-2", "PS-CONCURRENCY-7", "PS-LOCKS-3")
 def none_is_empty(seen: Transition) -> bool:
-    """Acquire returns None only if no job was eligible and unheld throughout the call."""
+    """acquire returns None only if no job was eligible and unheld throughout the call"""
     call = seen.asked
     if not isinstance(call, op.Acquire) or seen.response != op.Row(None):
         return True
     return not any(_free(seen, call, job) for job in seen.before.jobs)
 
 
-@always("INV-EXECUTIONS-BOUNDED", "PS-CONCURRENCY-2")
+@always("INV-EXECUTIONS-BOUNDED", "PS-CONCURRENCY-2", "PS-CONCURRENCY-14", "PS-CONCURRENCY-15", "PS-CONCURRENCY-16")
 def executions_bounded(seen: Transition) -> bool:
-    """Executions never exceed execution_limit; acquires minus releases equal executions."""
+    """executions never exceed execution_limit; acquires minus releases equal executions"""
     call = seen.asked
     by_token = isinstance(call, op.UpdateStatus) and call.status == "queued" and call.token is not None
     for old, new in seen.changed:
@@ -199,10 +199,10 @@ def executions_bounded(seen: Transition) -> bool:
     return created and all(0 <= job.executions <= job.execution_limit for job in seen.after.jobs)
 
 
-@always("INV-LOCKS-MATCH", "PS-LOCKS-2")
+@always("INV-LOCKS-MATCH", "PS-LOCKS-2", "PS-LOCKS-7", "PS-LOCKS-8")
 def locks_match(seen: Transition) -> bool:
-    """When quiet and every worker has learned its fate, a session's locks are a subset of its running jobs,
-    each once; then, and after a closing call by the session that holds the lock, another session can take it.
+    """when quiet and every worker has learned its fate, a session's locks are a subset of its running jobs,
+    each once; then, and after a closing call by the session that holds the lock, another session can take it
     """
     call = seen.invocation
     held = {(lock.job_id, session.name): lock.lease_token for session in seen.after.sessions for lock in session.locks}
@@ -219,10 +219,10 @@ def locks_match(seen: Transition) -> bool:
     return over is None or not told or held.get((call.job_id, call.session)) != over
 
 
-@always("INV-ONE-EFFECT-PER-KEY", "PS-IDEMPOTENCY-PG-1", "PS-IDEMPOTENCY-PG-2")
+@always("INV-ONE-EFFECT-PER-KEY", "PS-IDEMPOTENCY-PG-1", "PS-IDEMPOTENCY-PG-2", "PS-IDEMPOTENCY-PG-3")
 def one_effect_per_key(seen: Transition) -> bool:
-    """Within retention a scope has one idempotency row, everybody is told the same id, and idempotent creates
-    made one entity.
+    """within retention a scope has one idempotency row, everybody is told the same id, and idempotent creates
+    made one entity
     """
     call, answer = seen.asked, seen.response
     there = {row.scope: row for row in seen.after.keys}
@@ -234,9 +234,9 @@ def one_effect_per_key(seen: Transition) -> bool:
     return call.scope in there and there[call.scope].entity_id == answer.entity_id
 
 
-@always("INV-NO-CROSS-USER", "PS-IDEMPOTENCY-SCOPE-1")
+@always("INV-NO-CROSS-USER", "PS-IDEMPOTENCY-SCOPE-1", "PS-IDEMPOTENCY-SCOPE-3", "PS-IDEMPOTENCY-SCOPE-4")
 def no_cross_user(seen: Transition) -> bool:
-    """No answer to one user depends on another user's keys."""
+    """no answer to one user depends on another user's keys"""
     call, answer = seen.asked, seen.response
     if not isinstance(call, op.Lookup | op.Record):
         return True
@@ -248,10 +248,10 @@ def no_cross_user(seen: Transition) -> bool:
     return answer in {told, op.Nothing()} and others[0] == others[1]
 
 
-@always("INV-NOTHING-LOST", "PS-CONCURRENCY-1")
+@always("INV-NOTHING-LOST", "PS-CONCURRENCY-1", "PS-CONCURRENCY-20", "PS-CONCURRENCY-21")
 def nothing_lost(seen: Transition) -> bool:
-    """Every job whose create was acknowledged is there exactly once, or was deleted by a cleanup that found it
-    terminal and old; ids are never reused; an unacknowledged create counts 0 or 1.
+    """every job whose create was acknowledged is there exactly once, or was deleted by a cleanup that found it
+    terminal and old; ids are never reused; an unacknowledged create counts 0 or 1
     """
     call, before = seen.asked, {job.id for job in seen.before.jobs}
     after = {job.id for job in seen.after.jobs}
@@ -267,10 +267,10 @@ def nothing_lost(seen: Transition) -> bool:
     return fresh and old and (isinstance(call, op.Cleanup) or not gone)
 
 
-@always("INV-REPLAY-SAFE", "PS-IDEMPOTENCY-PG-2")
+@always("INV-REPLAY-SAFE", "PS-CONCURRENCY-12", "PS-IDEMPOTENCY-PG-2")
 def replay_safe(seen: Transition) -> bool:
-    """Repeating complete, fail, release or retry with the same token, cancel, record_idempotency or a keyed
-    create changes nothing.
+    """repeating complete, fail, release or retry with the same token, cancel, record_idempotency or a keyed
+    create changes nothing
     """
     call = seen.asked
     if isinstance(call, op.Record):
@@ -288,10 +288,10 @@ def replay_safe(seen: Transition) -> bool:
     return before == after or (after.closed_token, after.closed_by) == marks
 
 
-@always("INV-BACKENDS-AGREE", "PS-IDEMPOTENCY-PG-1", "PS-LOCKS-1")
+@always("INV-BACKENDS-AGREE", "PS-IDEMPOTENCY-PG-1", "PS-LOCKS-1", "PS-LOCKS-4")
 def backends_agree(seen: Transition) -> bool:
-    """In sequential runs without foreign locks equal inputs give equal traces on both backends, ids and times
-    aside.
+    """in sequential runs without foreign locks equal inputs give equal traces on both backends, ids and times
+    aside
     """
     if any(session.locks for session in seen.before.sessions if session.name != seen.asked.session):
         return True

@@ -27,31 +27,31 @@ def _claimed_without_lock(seen: Transition, *, reclaim: bool) -> bool:
 
 @sometimes("SEEN-LATE-COMPLETION", "PS-CONCURRENCY-3")
 def late_completion(seen: Transition) -> bool:
-    """A completion after the expiry is accepted, because nobody reclaimed."""
+    """a completion after the expiry is accepted, because nobody reclaimed"""
     return _accepted_in(seen, op.Complete, {"expired", "exhausted"})
 
 
 @sometimes("SEEN-LATE-RENEWAL", "PS-CONCURRENCY-3")
 def late_renewal(seen: Transition) -> bool:
-    """A renewal after the expiry is accepted, because nobody reclaimed."""
+    """a renewal after the expiry is accepted, because nobody reclaimed"""
     return _accepted_in(seen, op.Renew, {"expired", "exhausted"})
 
 
 @sometimes("SEEN-LOST-REPLY-DONE", "PS-CONCURRENCY-1")
 def lost_reply_done(seen: Transition) -> bool:
-    """A call whose reply was lost had taken effect."""
+    """a call whose reply was lost had taken effect"""
     return isinstance(seen.invocation, op.LoseReply) and seen.after[1:4] != seen.before[1:4]
 
 
 @sometimes("SEEN-LOST-REPLY-NOT-DONE", "PS-CONCURRENCY-1")
 def lost_reply_not_done(seen: Transition) -> bool:
-    """A call whose reply was lost had not taken effect."""
+    """a call whose reply was lost had not taken effect"""
     return isinstance(seen.invocation, op.LoseReply) and seen.after[1:4] == seen.before[1:4]
 
 
 @sometimes("SEEN-TIE", "PS-CONCURRENCY-1")
 def tie(seen: Transition) -> bool:
-    """Two jobs of one priority and one creation time are told apart by id."""
+    """two jobs of one priority and one creation time are told apart by id"""
     got = seen.claimed
     rivals = (job for job in seen.before.jobs if got is not None and job.id != got.id and job.eligible(seen.before.now))
     return got is not None and any(job[3:6:2] == got[3:6:2] for job in rivals)
@@ -59,32 +59,32 @@ def tie(seen: Transition) -> bool:
 
 @sometimes("SEEN-CRASH-WITH-LOCK", "PS-LOCKS-3")
 def crash_with_lock(seen: Transition) -> bool:
-    """A worker dies holding an advisory lock."""
+    """a worker dies holding an advisory lock"""
     return isinstance(seen.invocation, op.Crash) and bool(seen.before.session(seen.invocation.session).locks)
 
 
 @sometimes("SEEN-LOCK-REFUSED", "PS-LOCKS-1")
 def lock_refused(seen: Transition) -> bool:
-    """A queued row is passed over because another session holds its lock."""
+    """a queued row is passed over because another session holds its lock"""
     name = seen.asked.session
     return bool(seen.after.session(name).refusals - seen.before.session(name).refusals)
 
 
 @sometimes("SEEN-RECLAIM-WITHOUT-LOCK", "PS-LOCKS-3")
 def reclaim_without_lock(seen: Transition) -> bool:
-    """An expired job is reclaimed although its lock is held."""
+    """an expired job is reclaimed although its lock is held"""
     return _claimed_without_lock(seen, reclaim=True)
 
 
 @sometimes("SEEN-IMPATIENT", "PS-LOCKS-3")
 def impatient(seen: Transition) -> bool:
-    """A worker refused for longer than its patience claims without the lock."""
+    """a worker refused for longer than its patience claims without the lock"""
     return _claimed_without_lock(seen, reclaim=False)
 
 
 @sometimes("SEEN-TWO-SCOPES", "PS-IDEMPOTENCY-SCOPE-1")
 def two_scopes(seen: Transition) -> bool:
-    """Two users record the same key for different entities."""
+    """two users record the same key for different entities"""
     call, answer = seen.invocation, seen.response
     created = isinstance(call, op.Record) and isinstance(answer, op.Recorded) and answer.created
     return created and isinstance(call, op.Record) and any(row.scope[:2] == call.scope[:2] for row in seen.before.keys)
