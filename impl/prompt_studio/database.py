@@ -364,7 +364,10 @@ _WITHOUT_TEXT: Final = {JobStatus.QUEUED, JobStatus.PROCESSING}
 def _sqlite_path(location: object) -> Path:
     if not isinstance(location, (str, os.PathLike)):
         raise InputError(f"location must be a path, not {values.shown(location)}")
-    text = values.text("location", os.fspath(location), characters_max=4096)
+    text = os.fspath(location)
+    # Lone surrogates are allowed: they stand for the bytes of a name that is not in the system's encoding.
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InputError(f"location must be a path, as text, not empty and without U+0000, not {values.shown(text)}")
     if text.startswith(("postgresql:", "postgres:")):
         raise InputError("location must be a path: this version works on SQLite, and has no Postgres yet")
     if text.startswith(("file:", "sqlite:")):

@@ -153,11 +153,12 @@ class Session:
 @contextmanager
 def held(connection: Connection) -> Iterator[None]:
     """Keep other threads from closing the connection, as they do before a fork and at the end."""
-    connection.busy.acquire()
+    lock = connection.busy  # in a forked child the connection gets another
+    lock.acquire()
     try:
         yield
     finally:
-        connection.busy.release()
+        lock.release()
 
 
 class Sessions:

@@ -34,7 +34,11 @@ def prepare(session: Session, path: str, settings: Settings, *, now: str, create
         _refuse_foreign(session, contents, path)
     elif not create:
         raise SchemaError(f"{path} is empty: open it with create=True, or correct the location")
-    choose_journal(session, write_ahead=settings.sqlite_wal, patience=Patience(JOURNAL_SECONDS_MAX))
+    choose_journal(
+        session,
+        write_ahead=settings.sqlite_wal,
+        patience=Patience(min(JOURNAL_SECONDS_MAX, settings.write_retry_seconds)),
+    )
     if not contents:
         session.write(lambda _: _initialise(session, now))
         _refuse_foreign(session, session.read(_contents), path)

@@ -1,0 +1,63 @@
+"""Files to open, and other users of them."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from prompt_studio import PromptStudioDatabase, Settings
+
+NOBODY = 65534
+
+Opener = Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def impatient() -> Settings:
+    """Settings under which a call gives up almost at once."""
+    return Settings(write_retry_seconds=0.02)
+
+
+@pytest.fixture
+def made(path: Path) -> Path:
+    """A database with one queued job."""
+    with PromptStudioDatabase(path, "tester") as database:
+        database.create_job("evaluation", 1, {})
+    return path
+
+
+@pytest.fixture
+def stranger(path: Path) -> Iterator[sqlite3.Connection]:
+    """Somebody else's connection to the file, which exists by then."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that every user of the machine can reach, as `tmp_path` is not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Without root's right to write everywhere, for as long as the block lasts."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
