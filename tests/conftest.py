@@ -7,6 +7,8 @@ from hypothesis import Phase, settings
 
 from tests.repository.requirements import known_ids
 
+pytest_plugins = ["tests.harness.plugin"]
+
 # No profile has a deadline: two busy cores are shared with other work, and a slow example is not a wrong one. What must
 # not hang is held by the limit per test in pyproject.toml.
 settings.register_profile("dev", deadline=None)

@@ -28,6 +28,5 @@ def record(settings: Settings, state: State, call: op.Record) -> tuple[State, op
     row = live_row(settings, state, call.scope)
     if row is not None:
         return state, op.Recorded(row.entity_id, created=False)
-    others = tuple(row for row in state.keys if row.scope != call.scope)
-    new = IdempotencyRow(call.scope, call.entity_id, state.now)
-    return state._replace(keys=(*others, new)), op.Recorded(call.entity_id, created=True)
+    rows = {row.scope: row for row in state.keys} | {call.scope: IdempotencyRow(call.scope, call.entity_id, state.now)}
+    return state._replace(keys=tuple(rows.values())), op.Recorded(call.entity_id, created=True)

@@ -114,7 +114,7 @@ class Session(NamedTuple):
 
 
 class State(NamedTuple):
-    """The whole world. Rows are sorted by id, keys by insertion, sessions by name; idle sessions are left out."""
+    """The whole world. Rows are sorted by id, keys in the order of their first record, sessions by name."""
 
     now: int = 0
     next_id: int = 1

@@ -30,7 +30,7 @@ def every_call(state: State, session: str) -> Iterator[op.Invocation]:
         job = state.job(job_id)
         for token in (None, *range(1, (job.lease_token if job else 0) + 2)):
             name: Any = {"session": session, "job_id": job_id, "token": token}
-            yield from (op.Renew(**name, lease=2), op.Complete(**name, result="result"), op.Release(**name))
+            yield from (op.Renew(**name, lease=2), op.Complete(**name, result='"result"'), op.Release(**name))
             yield from (op.Fail(**name, error="error", retryable=retryable) for retryable in (True, False))
             yield op.Retry(**name, error="error")
             yield from (op.UpdateStatus(**name, status=status, lease=1) for status in STATUSES)
@@ -103,7 +103,7 @@ def order(_: State) -> Iterator[op.Invocation]:
     """Unequal jobs, claimed by workers who want one type or all."""
     yield from (TICK, op.Acquire(session="a", owner="a", lease=1))
     yield op.Acquire(session="a", lease=2, job_types=frozenset({"generation"}))
-    yield from (op.Create(priority=4, job_type=kind, max_retries=0) for kind in ("evaluation", "generation"))
+    yield from (op.Create(priority=4, job_type=kind, max_retries=1) for kind in ("evaluation", "generation"))
     yield op.Create(priority=5, max_retries=0)
 
 

@@ -1,0 +1,164 @@
+"""What a stateful run explored, to which bounds, and what follows: the verdict, printed and written.
+
+Only `Certificate.verdict` says *holds*, and only if every layer that was to run has run to its end and witnessed all
+that it must. A failure of ours (an exception that is not a violation) is *inconclusive*, and so is a pair never met: a
+run that cannot tell is as red as one that failed.
+"""
+
+import json
+import platform
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from prompt_studio_model.checking.explore import Exploration
+from prompt_studio_model.table import Key
+from tests.harness.lockstep import Coverage
+from tests.harness.pairs import ALL_PAIRS
+
+Verdict = Literal["holds", "violated", "inconclusive"]
+FILE: Final = Path("build") / "certificate.json"
+UNWITNESSED_SHOWN: Final = 10
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the verdict of the whole: violated before inconclusive before holds; nothing at all is inconclusive."""
+    found = set(verdicts)
+    if "violated" in found:
+        return "violated"
+    return "holds" if found == {"holds"} else "inconclusive"
+
+
+@dataclass
+class World:
+    """One explored world of the model."""
+
+    verdict: Verdict
+    distinct: int
+    depth: int
+    transitions: int
+    seconds: float
+    sometimes: dict[str, int]
+    broken: list[str]
+
+
+@dataclass
+class Conformance:
+    """One store in lockstep with the model. `sometimes_expected` derives from what the store is capable of."""
+
+    coverage: Coverage = field(default_factory=Coverage)
+    seconds: float = 0.0
+    steps_least: int = 0
+    sometimes_expected: frozenset[str] = frozenset()
+    pairs_expected: frozenset[Key] = ALL_PAIRS
+    violated: bool = False
+
+    @property
+    def unwitnessed(self) -> list[str]:
+        """What must happen at least once and did not, by name."""
+        pairs = sorted("/".join(pair) for pair in self.pairs_expected - self.coverage.pairs.keys())
+        return pairs + sorted(self.sometimes_expected - self.coverage.sometimes.keys())
+
+    @property
+    def verdict(self) -> Verdict:
+        """Holds if nothing was violated and all was witnessed in enough steps."""
+        if self.violated:
+            return "violated"
+        return "holds" if not self.unwitnessed and self.coverage.steps >= self.steps_least else "inconclusive"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the layer's entry of the certificate."""
+        return {
+            "steps": self.coverage.steps,
+            "steps_least": self.steps_least,
+            "examples": self.coverage.examples,
+            "pairs_witnessed": len(self.pairs_expected & self.coverage.pairs.keys()),
+            "pairs_total": len(self.pairs_expected),
+            "sometimes": dict(sorted(self.coverage.sometimes.items())),
+            "unwitnessed": self.unwitnessed,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+@dataclass
+class Certificate:
+    """Everything that a run has to say for itself. Tests add to it; `finish` closes it."""
+
+    seed: int = 0
+    seconds: float = 0.0
+    worlds: dict[str, World] = field(default_factory=dict)
+    stores: dict[str, Conformance] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+
+    def explored(self, found: Exploration[Any, Any, Any], seconds: float) -> None:
+        """Add one explored world."""
+        numbers = (found.distinct, found.depth, found.transitions, seconds)
+        self.worlds[found.world] = World(found.verdict, *numbers, dict(sorted(found.witnessed.items())), found.broken)
+        self.violations += [f"{name} (model, world {found.world})" for name in found.broken]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The one place that may say *holds*."""
+        if self.violations:
+            return "violated"
+        if self.troubles or not self.worlds or not self.stores:
+            return "inconclusive"
+        layers = [world.verdict for world in self.worlds.values()] + [store.verdict for store in self.stores.values()]
+        return worst(layers)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the certificate as it is written."""
+        return {
+            "verdict": self.verdict,
+            "seed": self.seed,
+            "seconds": round(self.seconds, 1),
+            "python": platform.python_version(),
+            "model": {
+                "verdict": worst(world.verdict for world in self.worlds.values()),
+                "worlds": {
+                    name: vars(world) | {"seconds": round(world.seconds, 1)} for name, world in self.worlds.items()
+                },
+            },
+            "stores": {
+                name: {
+                    "verdict": store.verdict,
+                    "version": sqlite3.sqlite_version,
+                    "layers": {"conformance": store.as_json()},
+                }
+                for name, store in self.stores.items()
+            },
+            "violations": self.violations,
+            "troubles": self.troubles,
+        }
+
+    def lines(self) -> list[str]:
+        """Return the certificate as it is printed."""
+        lines = [f"seed {self.seed}, {self.seconds:.1f} s"]
+        for name, world in self.worlds.items():
+            lines.append(
+                f"model     {name:<9} {world.verdict:<12} {world.distinct:>7,} states, depth {world.depth}, "
+                f"{world.transitions:,} transitions, {len(world.sometimes)} sometimes witnessed, {world.seconds:.1f} s"
+            )
+        for name, store in self.stores.items():
+            entry = store.as_json()
+            lines.append(
+                f"lockstep  {name:<9} {store.verdict:<12} {entry['steps']:>7,} steps in {entry['examples']:,} examples, "
+                f"pairs {entry['pairs_witnessed']} of {entry['pairs_total']}, {entry['seconds']} s"
+            )
+            if store.coverage.steps < store.steps_least:
+                lines.append(f"  too few steps: at least {store.steps_least:,} are wanted")
+            missing = store.unwitnessed
+            lines += [f"  never witnessed: {one}" for one in missing[:UNWITNESSED_SHOWN]]
+            if len(missing) > UNWITNESSED_SHOWN:
+                lines.append(f"  ... and {len(missing) - UNWITNESSED_SHOWN} more, in {FILE}")
+        lines += [f"violated: {one}" for one in self.violations]
+        lines += [f"could not judge: {one}" for one in self.troubles]
+        return [*lines, f"verdict: {self.verdict}"]
+
+    def write(self, root: Path) -> None:
+        """Write the certificate below the project's root."""
+        (root / FILE).parent.mkdir(exist_ok=True)
+        (root / FILE).write_text(json.dumps(self.as_json(), indent=2) + "\n")

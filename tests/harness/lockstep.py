@@ -1,0 +1,92 @@
+"""A store and the model, one call at a time: after each step the response and the whole state must agree.
+
+First the promises are judged on what was *observed*, so that a red run names the one that was broken; then the observed
+(state, response) must be among those that the model allows. A store may be right and still different: that is reported
+as `conformance`, with both sides.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from prompt_studio import InvariantViolation
+from prompt_studio_model import operations as op
+from prompt_studio_model.checking.properties import violated
+from prompt_studio_model.invariants import ALWAYS, Transition, observe
+from prompt_studio_model.state import Settings
+from prompt_studio_model.step import step
+from prompt_studio_model.table import Key
+from prompt_studio_model.witnesses import SOMETIMES
+from tests.harness.adapter import Adapter
+from tests.harness.pairs import met
+from tests.harness.rendering import explain
+
+HISTORY_SHOWN = 12
+
+
+class Violation(AssertionError):
+    """The store did what it must not do. `names` are the ids of the promises that were broken, or `conformance`."""
+
+    def __init__(self, names: list[str], explanation: str) -> None:
+        super().__init__(f"violated: {', '.join(names)}\n{explanation}")
+        self.names = names
+
+
+@dataclass
+class Coverage:
+    """What a run has done so far, for its certificate."""
+
+    steps: int = 0
+    examples: int = 0
+    pairs: Counter[Key] = field(default_factory=Counter)
+    sometimes: Counter[str] = field(default_factory=Counter)
+
+    def saw(self, seen: Transition) -> None:
+        """Count one transition."""
+        self.steps += 1
+        pair = met(seen)
+        if pair is not None:
+            self.pairs[pair] += 1
+        self.sometimes.update(promise.id for promise in SOMETIMES if promise.predicate(seen))
+
+
+class Lockstep:
+    """One store beside the model, from an empty database on."""
+
+    def __init__(self, adapter: Adapter, settings: Settings, coverage: Coverage) -> None:
+        self.adapter = adapter
+        self.settings = settings
+        self.state = adapter.state()
+        self._coverage = coverage
+        self._history: list[str] = []
+        coverage.examples += 1
+
+    def do(self, invocation: op.Invocation, *, arrives: bool = True) -> op.Response:
+        """Make the store do it, and judge what is seen. Raises Violation."""
+        before = self.state
+        try:
+            response = self.adapter.perform(invocation, arrives=arrives)
+        except InvariantViolation as error:
+            raise Violation([error.invariant], f"{invocation}\nthe database refused: {error}") from error
+        seen = observe(self.settings, before, invocation, response, self.adapter.state())
+        self._judge(seen)
+        self._coverage.saw(seen)
+        self._history.append(f"{invocation} -> {response}")
+        self.state = seen.after
+        return response
+
+    def unchanged(self) -> None:
+        """Judge that a call which the model does not know, a read or a refused one, changed nothing."""
+        now = self.adapter.state()
+        if now != self.state:
+            raise Violation(["conformance"], explain("a call that must change nothing", self.state, now, ()))
+        self._coverage.steps += 1
+
+    def _judge(self, seen: Transition) -> None:
+        allowed = step(seen.before, seen.invocation, self.settings)
+        names = violated(seen, ALWAYS)
+        if (seen.after, seen.response) not in allowed:
+            names = [name for name in names if name != "INV-BACKENDS-AGREE"] or ["conformance"]
+        if names:
+            history = "".join(f"  {line}\n" for line in self._history[-HISTORY_SHOWN:])
+            story = explain(f"{seen.invocation} -> {seen.response}", seen.before, seen.after, allowed)
+            raise Violation(names, f"after\n{history}{story}")

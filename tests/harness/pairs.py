@@ -1,0 +1,50 @@
+"""Which pair of the table of outcomes a transition met, and what else a conformance run must witness.
+
+The pairs of calls that name a job derive from the model's table. Calls that name none have no row to be in a situation;
+what they can meet is listed here: operation/what they found/what they were told.
+"""
+
+from typing import Final
+
+from prompt_studio_model import operations as op
+from prompt_studio_model.idempotency import live_row
+from prompt_studio_model.invariants import Transition
+from prompt_studio_model.table import PAIRS, Key, pair
+
+_NAMELESS: Final = """
+    create/ready/row create/delayed/row cleanup/queue/none cleanup/queue/some
+    acquire/exhausted/fresh acquire/exhausted/reclaim acquire/exhausted/none
+    acquire/no_exhausted/fresh acquire/no_exhausted/reclaim acquire/no_exhausted/none
+    lookup/absent_key/user lookup/live_key/user lookup/expired_key/user
+    lookup/absent_key/nobody lookup/live_key/nobody lookup/expired_key/nobody
+    record/absent_key/user record/live_key/user record/expired_key/user
+    record/absent_key/nobody record/live_key/nobody record/expired_key/nobody
+"""
+NAMELESS: Final[frozenset[Key]] = frozenset(
+    (operation, found, told) for operation, found, told in (text.split("/") for text in _NAMELESS.split())
+)
+ALL_PAIRS: Final = PAIRS | NAMELESS
+
+
+def met(seen: Transition) -> Key | None:
+    """Return the pair that this transition witnessed; None for what only happens to a system."""
+    call, answer = seen.invocation, seen.response
+    match call:
+        case op.JobCall():
+            return pair(call, seen.before.job(call.job_id), seen.before.now)
+        case op.Create():
+            return (call.operation, "delayed" if (call.available_at or 0) > seen.before.now else "ready", "row")
+        case op.Cleanup():
+            return (call.operation, "queue", "none" if answer == op.Number(0) else "some")
+        case op.Acquire():
+            failed = any(old.status == "processing" and new.status == "failed" for old, new in seen.changed)
+            got = seen.claimed
+            told = "none" if got is None else "reclaim" if got.was_reclaim else "fresh"
+            return (call.operation, "exhausted" if failed else "no_exhausted", told)
+        case op.Lookup() | op.Record():
+            known = any(row.scope == call.scope for row in seen.before.keys)
+            live = live_row(seen.settings, seen.before, call.scope) is not None
+            found = "live_key" if live else "expired_key" if known else "absent_key"
+            return (call.operation, found, "nobody" if call.scope.user_id is None else "user")
+        case _:
+            return None

@@ -1,0 +1,106 @@
+"""The stateful run as pytest sees it: its options, its seed, its certificate, and its exit code.
+
+The certificate is printed and written when every stateful test was selected, and then anything but *holds* makes the
+run red. A run of some of them has no certificate: it says so, and its exit code is that of its tests.
+"""
+
+import os
+import random
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.harness.certificate import FILE, Certificate
+from tests.harness.lockstep import Violation
+
+CERTIFICATE: Final = pytest.StashKey[Certificate]()
+_STARTED: Final = pytest.StashKey[float]()
+_SELECTED: Final = pytest.StashKey[tuple[int, int]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the stateful layers."""
+    group = parser.getgroup("stateful", "the model against the stores")
+    group.addoption(
+        "--steps", type=int, default=20_000, help="least steps of a store in lockstep (default: %(default)s)"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose a seed if none is given, so that the certificate can name it. CI's profile has a fixed one."""
+    if config.option.hypothesis_seed is None:
+        fixed = os.environ.get("HYPOTHESIS_PROFILE") == "ci"
+        config.option.hypothesis_seed = 0 if fixed else random.SystemRandom().randint(1, 2**32)
+    config.stash[_STARTED] = time.monotonic()
+    config.stash[CERTIFICATE] = Certificate(seed=int(config.option.hypothesis_seed))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Count the stateful tests before and after anything is deselected."""
+    collected = _stateful(items)
+    yield
+    config.stash[_SELECTED] = (_stateful(items), collected)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Sort what ended a stateful test: a broken promise, or trouble of our own that proves nothing."""
+    report = yield
+    if report.outcome != "passed" and item.get_closest_marker("stateful"):
+        certificate = item.config.stash[CERTIFICATE]
+        broken = [name for error in _violations(call.excinfo.value if call.excinfo else None) for name in error.names]
+        certificate.violations += [f"{name} ({item.name})" for name in dict.fromkeys(broken)]
+        if not broken:
+            certificate.troubles.append(f"{item.nodeid}: {report.outcome} in {report.when}")
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A whole run that does not hold is red, even if each of its tests passed."""
+    config = session.config
+    if _is_whole(config):
+        certificate = config.stash[CERTIFICATE]
+        certificate.seconds = time.monotonic() - config.stash[_STARTED]
+        certificate.write(config.rootpath)
+        if certificate.verdict != "holds" and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the certificate."""
+    selected, _ = config.stash.get(_SELECTED, (0, 0))
+    if not selected:
+        return
+    terminalreporter.section("certificate")
+    if not _is_whole(config):
+        terminalreporter.line("none: not every stateful test was selected, so this run proves nothing as a whole")
+        return
+    for line in config.stash[CERTIFICATE].lines():
+        terminalreporter.line(line)
+    terminalreporter.line(f"written to {Path(FILE)}")
+
+
+def _stateful(items: list[pytest.Item]) -> int:
+    return sum(item.get_closest_marker("stateful") is not None for item in items)
+
+
+def _is_whole(config: pytest.Config) -> bool:
+    selected, collected = config.stash.get(_SELECTED, (0, 0))
+    return selected == collected > 0 and not config.option.file_or_dir and not config.option.collectonly
+
+
+def _violations(error: BaseException | None) -> Iterator[Violation]:
+    """Yield the violations in an error; Hypothesis reports several distinct failures as a group."""
+    if isinstance(error, Violation):
+        yield error
+    elif isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _violations(one)

@@ -1,0 +1,104 @@
+"""The state machine: generated calls, in an order that Hypothesis chooses and shrinks, on a store and a model at once.
+
+Virtual time, one call at a time: a lease expires because a tick moved the clock. What a step may be is in `targets`;
+what must hold after it is in `tests.harness.lockstep`. A rule never looks at what the store answered, only at the state
+that both agree on, so that a failing example replays from its draws alone.
+"""
+
+from collections.abc import Callable
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from prompt_studio_model import operations as op
+from prompt_studio_model.state import Scope, State
+from tests.harness.adapter import DAY
+from tests.harness.lockstep import Lockstep
+from tests.stateful import bad_input, reads, targets
+
+JOBS_AT_ONCE = 6
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Drives one `Lockstep`. `start` is given by the test: a fresh, empty store beside a fresh model."""
+
+    start: Callable[[], Lockstep]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lockstep = type(self).start()
+        self.last: op.Invocation | None = None
+
+    @property
+    def now(self) -> State:
+        return self.lockstep.state
+
+    def do(self, invocation: op.Invocation) -> None:
+        self.last = invocation
+        self.lockstep.do(invocation)
+
+    @precondition(lambda self: len(self.now.jobs) < JOBS_AT_ONCE)
+    @rule(data=st.data())
+    def create(self, data: st.DataObject) -> None:
+        self.do(data.draw(targets.creations(self.now)))
+
+    @rule(call=targets.acquisitions())
+    def acquire(self, call: op.Acquire) -> None:
+        self.do(call)
+
+    @rule(data=st.data())
+    def call_with_token(self, data: st.DataObject) -> None:
+        self.do(data.draw(targets.calls_with_token(self.now)))
+
+    @rule(data=st.data())
+    def call_with_token_again(self, data: st.DataObject) -> None:
+        self.do(data.draw(targets.calls_with_token(self.now)))
+
+    @rule(data=st.data())
+    def call_without_token(self, data: st.DataObject) -> None:
+        self.do(data.draw(targets.calls_without_token(self.now)))
+
+    @precondition(lambda self: self.last is not None)
+    @rule()
+    def repeat(self) -> None:
+        assert self.last is not None
+        self.do(self.last)
+
+    @rule(data=st.data())
+    def tick(self, data: st.DataObject) -> None:
+        self.lockstep.do(data.draw(targets.ticks(self.now, self.lockstep.settings.retention)))
+
+    @rule(scope=targets.scopes, session=targets.sessions)
+    def lookup(self, scope: Scope, session: str) -> None:
+        self.do(op.Lookup(session=session, scope=scope))
+
+    @rule(scope=targets.scopes, session=targets.sessions, entity_id=st.integers(1, 3))
+    def record(self, scope: Scope, session: str, entity_id: int) -> None:
+        self.do(op.Record(session=session, scope=scope, entity_id=entity_id))
+
+    @rule(days=st.integers(0, 1))
+    def cleanup(self, days: int) -> None:
+        self.do(op.Cleanup(age=days * DAY))
+
+    @rule(session=targets.sessions)
+    def crash(self, session: str) -> None:
+        self.lockstep.do(op.Crash(session=session))
+
+    @rule(data=st.data(), arrives=st.booleans())
+    def lose_reply(self, data: st.DataObject, arrives: bool) -> None:  # noqa: FBT001 - Hypothesis passes by name
+        call = data.draw(
+            st.one_of(targets.acquisitions(), targets.calls_with_token(self.now), targets.creations(self.now))
+        )
+        self.last = call
+        self.lockstep.do(op.LoseReply(call=call), arrives=arrives)
+
+    @rule(data=st.data())
+    def read(self, data: st.DataObject) -> None:
+        reads.check(data, self.lockstep)
+
+    @rule(case=st.sampled_from(bad_input.CASES))
+    def bad_input(self, case: bad_input.Case) -> None:
+        bad_input.check(case, self.lockstep)
+
+    def teardown(self) -> None:
+        self.lockstep.adapter.close()

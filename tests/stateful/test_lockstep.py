@@ -1,0 +1,125 @@
+"""L1: each store does what the model says, one call at a time, and every pair of the table was witnessed doing it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from prompt_studio_model import operations as op
+from prompt_studio_model.checking.explore import explore
+from prompt_studio_model.state import Settings
+from prompt_studio_model.witnesses import LEASES, tie, two_scopes
+from prompt_studio_model.worlds import SHORT, WORLDS
+from tests.harness.adapter import SECOND
+from tests.harness.certificate import Certificate, Conformance
+from tests.harness.lockstep import Lockstep
+from tests.harness.pairs import NAMELESS, met
+from tests.harness.plugin import CERTIFICATE
+from tests.harness.stores import STORES, Store
+from tests.stateful.machine import QueueMachine
+
+pytestmark = [pytest.mark.stateful, pytest.mark.conformance]
+
+STEPS_PER_EXAMPLE = 50
+RETENTION_SECONDS = 100
+WITNESSES_WITHOUT_LOCKS = frozenset(promise.id for promise in (*LEASES, tie, two_scopes))
+
+
+@pytest.fixture(scope="module", params=STORES, ids=lambda store: store.name)
+def store(request: pytest.FixtureRequest) -> Store:
+    chosen: Store = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def layer(request: pytest.FixtureRequest, store: Store) -> Conformance:
+    """The store's entry of the certificate, shared by all its lockstep tests."""
+    certificate: Certificate = request.config.stash[CERTIFICATE]
+    layer = certificate.stores.setdefault(store.name, Conformance(sometimes_expected=WITNESSES_WITHOUT_LOCKS))
+    layer.steps_least = request.config.option.steps
+    return layer
+
+
+@pytest.fixture(autouse=True)
+def _timed(layer: Conformance) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    layer.seconds += time.monotonic() - began
+
+
+@pytest.mark.verifies("PS-CONCURRENCY-1", "PS-CONCURRENCY-2", "PS-CONCURRENCY-3")
+@pytest.mark.parametrize("retention", [None, RETENTION_SECONDS], ids=["keys for ever", "keys expire"])
+@pytest.mark.timeout(600)
+def test_generated_calls_agree_with_the_model(
+    request: pytest.FixtureRequest, tmp_path: Path, store: Store, layer: Conformance, retention: int | None
+) -> None:
+    """Hypothesis drives the store and the model; after each step answer, tables and promises agree."""
+    milliseconds = None if retention is None else retention * SECOND
+
+    class Machine(QueueMachine):
+        @staticmethod
+        def start() -> Lockstep:
+            return Lockstep(store.fresh(tmp_path, retention), Settings(retention=milliseconds), layer.coverage)
+
+    run_state_machine_as_test(
+        Machine,
+        settings=hypothesis_settings(
+            # A half of the steps for each retention, and some more, since an example may end early.
+            max_examples=request.config.option.steps * 6 // 10 // STEPS_PER_EXAMPLE,
+            stateful_step_count=STEPS_PER_EXAMPLE,
+            deadline=None,
+            # An example is dozens of commits on a real database: slow, and meant to be.
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+
+
+@cache
+def shortest_ways(world: str) -> dict[object, tuple[op.Invocation, ...]]:
+    """The shortest way in this world to each pair of the table, found by exploring the model."""
+    found = explore(replace(WORLDS[world], label=met))
+    return {
+        pair: (*(step.action for step in found.path_to(seen.before)), seen.action)
+        for pair, seen in found.first_seen.items()
+        if pair is not None
+    }
+
+
+def in_seconds(call: op.Invocation) -> op.Invocation:
+    """The same call with a world's ticks as seconds, and with a request where a store wants one."""
+    changes: dict[str, object] = {}
+    for name in ("lease", "milliseconds", "available_at"):
+        ticks = getattr(call, name, None)
+        if isinstance(ticks, int):
+            changes[name] = ticks * SECOND
+    if isinstance(call, op.Create):
+        changes["request"] = (1, None, "{}", "witness")
+    if isinstance(call, op.LoseReply):
+        changes["call"] = in_seconds(call.call)
+    return replace(call, **changes)  # type: ignore[arg-type] # the names are the fields of this very call
+
+
+@pytest.mark.parametrize("world", ["leases", "order", "keys"])
+@pytest.mark.timeout(600)
+def test_the_shortest_way_to_each_pair_agrees_with_the_model(
+    tmp_path: Path, store: Store, layer: Conformance, world: str
+) -> None:
+    """What the explorer found possible in the model is played on the store: no pair is left to luck."""
+    assert SHORT.retention is not None
+    settings = Settings(retention=SHORT.retention * SECOND)
+    for way in shortest_ways(world).values():
+        lockstep = Lockstep(store.fresh(tmp_path, SHORT.retention), settings, layer.coverage)
+        for call in way:
+            lockstep.do(in_seconds(call))
+        lockstep.adapter.close()
+
+
+def test_the_worlds_reach_every_nameless_pair() -> None:
+    reached = {pair for world in ("leases", "order", "keys") for pair in shortest_ways(world)}
+    assert sorted(NAMELESS - reached) == []
