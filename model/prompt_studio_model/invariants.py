@@ -10,9 +10,8 @@ from typing import Final, NamedTuple
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.properties import Invariant, always
-from prompt_studio_model.idempotency import live_row
 from prompt_studio_model.leases import EXHAUSTED_ERROR
-from prompt_studio_model.state import TERMINAL, Job, Settings, State
+from prompt_studio_model.state import TERMINAL, IdempotencyRow, Job, Scope, Settings, State
 from prompt_studio_model.step import step
 from prompt_studio_model.table import CLOSES
 
@@ -50,14 +49,6 @@ def _claimed(old: Job, new: Job) -> bool:
     return new.lease_token != old.lease_token
 
 
-def _revived(transition: Transition, job: Job) -> bool:
-    """Say whether the call was an operator's retry of this failed job, under either of its two names."""
-    call = transition.asked
-    named = isinstance(call, op.JobCall) and call.job_id == job.id and call.token is None
-    retry = isinstance(call, op.Retry) or (isinstance(call, op.UpdateStatus) and call.status == "queued")
-    return named and retry and job.status == "failed"
-
-
 @always("INV-SINGLE-HOLDER", "PS-CONCURRENCY-1", "PS-CONCURRENCY-10", "PS-LEASE-HB-2")
 def single_holder(seen: Transition) -> bool:
     """no call that carries a token other than the current one changes a job"""
@@ -92,8 +83,11 @@ def terminal_absorbs(seen: Transition) -> bool:
     """completed and cancelled are left only by cleanup; failed only by an operator's retry (tokenless failed →
     queued is the same call) or cleanup
     """
+    call = seen.asked
+    retry = isinstance(call, op.JobCall) and call.token is None and call.operation in {"retry", "update_queued"}
+    revived = call.job_id if isinstance(call, op.JobCall) and retry else None
     left = [(old, new) for old, new in seen.changed if old.status in TERMINAL]
-    return all(old.status == "failed" and new.status == "queued" and _revived(seen, old) for old, new in left)
+    return all(old.id == revived and old.status == "failed" and new.status == "queued" for old, new in left)
 
 
 @always("INV-RESULT-FENCED", "PS-CONCURRENCY-1", "PS-CONCURRENCY-8", "PS-CONCURRENCY-13")
@@ -219,6 +213,12 @@ def locks_match(seen: Transition) -> bool:
     return over is None or not told or held.get((call.job_id, call.session)) != over
 
 
+def _counting(seen: Transition, scope: Scope) -> IdempotencyRow | None:
+    """Return the row that spoke for this scope, and for no other, before the call."""
+    oldest = -1 if seen.settings.retention is None else seen.before.now - seen.settings.retention
+    return next((row for row in seen.before.keys if row.scope == scope and row.created_at > oldest), None)
+
+
 @always("INV-ONE-EFFECT-PER-KEY", "PS-IDEMPOTENCY-PG-1", "PS-IDEMPOTENCY-PG-2", "PS-IDEMPOTENCY-PG-3")
 def one_effect_per_key(seen: Transition) -> bool:
     """within retention a scope has one idempotency row, everybody is told the same id, and idempotent creates
@@ -226,7 +226,7 @@ def one_effect_per_key(seen: Transition) -> bool:
     """
     call, answer = seen.asked, seen.response
     there = {row.scope: row for row in seen.after.keys}
-    live = [row for row in seen.before.keys if live_row(seen.settings, seen.before, row.scope) is not None]
+    live = [row for row in seen.before.keys if _counting(seen, row.scope) is not None]
     if len(there) < len(seen.after.keys) or any(there.get(row.scope) != row for row in live):
         return False
     if not isinstance(call, op.Record) or not isinstance(answer, op.Recorded):
@@ -240,7 +240,7 @@ def no_cross_user(seen: Transition) -> bool:
     call, answer = seen.asked, seen.response
     if not isinstance(call, op.Lookup | op.Record):
         return True
-    own = live_row(seen.settings, seen.before, call.scope)
+    own = _counting(seen, call.scope)
     told: op.Response = op.Number(None if own is None else own.entity_id)
     if isinstance(call, op.Record):
         told = op.Recorded(call.entity_id if own is None else own.entity_id, created=own is None)
@@ -274,7 +274,7 @@ def replay_safe(seen: Transition) -> bool:
     """
     call = seen.asked
     if isinstance(call, op.Record):
-        return live_row(seen.settings, seen.before, call.scope) is None or seen.after.keys == seen.before.keys
+        return _counting(seen, call.scope) is None or seen.after.keys == seen.before.keys
     if not isinstance(call, op.JobCall):
         return True
     before, after = seen.before.job(call.job_id), seen.after.job(call.job_id)

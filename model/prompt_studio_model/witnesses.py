@@ -31,12 +31,6 @@ def late_completion(seen: Transition) -> bool:
     return _accepted_in(seen, op.Complete, {"expired", "exhausted"})
 
 
-@sometimes("SEEN-LATE-RENEWAL", "PS-CONCURRENCY-3")
-def late_renewal(seen: Transition) -> bool:
-    """a renewal after the expiry is accepted, because nobody reclaimed"""
-    return _accepted_in(seen, op.Renew, {"expired", "exhausted"})
-
-
 @sometimes("SEEN-LOST-REPLY-DONE", "PS-CONCURRENCY-1")
 def lost_reply_done(seen: Transition) -> bool:
     """a call whose reply was lost had taken effect"""
@@ -90,6 +84,6 @@ def two_scopes(seen: Transition) -> bool:
     return created and isinstance(call, op.Record) and any(row.scope[:2] == call.scope[:2] for row in seen.before.keys)
 
 
-LEASES: Final = (late_completion, late_renewal, lost_reply_done, lost_reply_not_done)
+LEASES: Final = (late_completion, lost_reply_done, lost_reply_not_done)
 LOCKS: Final = (crash_with_lock, lock_refused, reclaim_without_lock, impatient)
 SOMETIMES: Final = (*LEASES, tie, *LOCKS, two_scopes)
