@@ -203,6 +203,21 @@ class TestUpdateJobStatus:
         assert row is not None
         assert row["lease_owner"]
 
+    def test_to_processing_clears_what_the_last_attempt_left(
+        self, database: PromptStudioDatabase, create: Create, clock: VirtualClock
+    ) -> None:
+        job_id = create()["id"]
+        claimed(database, lease_seconds=1)
+        clock.tick(1)
+        claimed(database, lease_seconds=1)
+        clock.tick(1)
+        assert database.fail_job(job_id, lease_token=2, error_message="boom").late
+        clock.tick(60)
+        row = database.update_job_status(job_id, "processing")
+        assert row is not None
+        assert (row["error_message"], row["late"], row["was_reclaim"], row["closed_by"]) == (None, False, False, None)
+        assert (row["lease_token"], row["executions"], row["retry_count"]) == (3, 3, 2)
+
     @pytest.mark.verifies("PS-CONCURRENCY-19")
     def test_from_processing_to_queued_counts_the_attempt_and_allows_one_more(
         self, database: PromptStudioDatabase, create: Create, clock: VirtualClock

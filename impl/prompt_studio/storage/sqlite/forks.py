@@ -55,7 +55,7 @@ _registering: Final = threading.RLock()
 """Held through a fork, so that no connection appears between the look at all of them and the fork."""
 
 _connections: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_inherited_files: set[FileIdentity] = set()
+_inherited_files: set[FileIdentity | None] = set()  # None: one that was about to be opened
 _left_open: list[Forkable] = []
 _until_forked = ExitStack()
 
@@ -97,8 +97,7 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     for connection in _left_open:
-        if connection.identity is not None:
-            _inherited_files.add(connection.identity)
+        _inherited_files.add(connection.identity)
         # One reference more than there are holders: not even the interpreter's end may close it.
         _never_free(ctypes.py_object(connection.abandon()))
     _left_open.clear()

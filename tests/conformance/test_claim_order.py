@@ -1,0 +1,135 @@
+"""The claim, over many small tables, against a plain reading of its rule."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from prompt_studio import JobType, PromptStudioDatabase
+from tests.conformance.virtual_time import START_MILLISECONDS, VirtualClock
+
+pytestmark = pytest.mark.conformance
+
+NOW = START_MILLISECONDS
+
+
+@dataclass(frozen=True)
+class Row:
+    """What of a job matters to a claim."""
+
+    running: bool
+    priority: int
+    created_at: int
+    due: int  # from when it is available, or until when it is leased
+    executions_left: int
+    job_type: JobType
+
+    def rank(self, job_id: int) -> tuple[int, int, int]:
+        return -self.priority, self.created_at, job_id
+
+    @property
+    def eligible(self) -> bool:
+        return self.due <= NOW and self.executions_left > 0
+
+    @property
+    def exhausted(self) -> bool:
+        return self.running and self.due <= NOW and self.executions_left == 0
+
+
+ROWS = st.builds(
+    lambda executions_left, **others: Row(executions_left=executions_left if others["running"] else 1, **others),
+    running=st.booleans(),
+    priority=st.integers(5, 6),
+    created_at=st.integers(0, 1),
+    due=st.sampled_from([NOW - 1, NOW, NOW + 1]),
+    executions_left=st.integers(0, 1),
+    job_type=st.sampled_from(list(JobType)[:2]),
+)
+WANTED = st.sampled_from([[JobType.EVALUATION], [JobType.OPTIMIZATION], list(JobType)])
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PromptStudioDatabase, sqlite3.Connection]]:
+    path: Path = tmp_path_factory.mktemp("claims") / "jobs.db"
+    with (
+        PromptStudioDatabase(path, "tester", clock=VirtualClock(NOW)) as database,
+        closing(sqlite3.connect(path, isolation_level=None)) as raw,
+    ):
+        raw.execute("PRAGMA synchronous = OFF")
+        yield database, raw
+
+
+def filled(raw: sqlite3.Connection, rows: list[Row]) -> None:
+    """The table with these rows and no others, as if they had come about by themselves."""
+    raw.execute("BEGIN IMMEDIATE")
+    raw.execute("DELETE FROM prompt_studio_job_queue")
+    raw.executemany(
+        "INSERT INTO prompt_studio_job_queue (id, uuid, job_type, entity_id, priority, status, payload, client_id,"
+        " created_at, available_at, started_at, leased_until, lease_owner, lease_token, executions, execution_limit)"
+        " VALUES (?, ?, ?, 1, ?, ?, '{}', 'tester', ?, ?, ?, ?, ?, 1, 1, ?)",
+        [
+            (
+                job_id,
+                str(job_id),
+                row.job_type,
+                row.priority,
+                "processing" if row.running else "queued",
+                row.created_at,
+                0 if row.running else row.due,
+                0 if row.running else None,
+                row.due if row.running else None,
+                "somebody" if row.running else None,
+                1 + row.executions_left,
+            )
+            for job_id, row in enumerate(rows, start=1)
+        ],
+    )
+    raw.execute("COMMIT")
+
+
+USUAL = Row(running=False, priority=5, created_at=0, due=NOW, executions_left=1, job_type=JobType.EVALUATION)
+RUNNING = replace(USUAL, running=True)
+EXHAUSTED = replace(RUNNING, executions_left=0)
+
+
+class TestAcquireNextJob:
+    @pytest.mark.verifies("PS-CONCURRENCY-7", "PS-CONCURRENCY-8", "INV-CLAIM-ORDER", "INV-NONE-IS-EMPTY")
+    @given(rows=st.lists(ROWS, max_size=7), wanted=WANTED)
+    @example(rows=[EXHAUSTED, replace(USUAL, created_at=1), USUAL], wanted=list(JobType))
+    @example(rows=[USUAL, EXHAUSTED, RUNNING], wanted=list(JobType))
+    @example(rows=[replace(EXHAUSTED, due=NOW + 1), EXHAUSTED, replace(USUAL, due=NOW + 1)], wanted=list(JobType))
+    def test_returns_the_best_and_fails_what_is_exhausted_and_better(
+        self, opened: tuple[PromptStudioDatabase, sqlite3.Connection], rows: list[Row], wanted: list[JobType]
+    ) -> None:
+        database, raw = opened
+        filled(raw, rows)
+        ranked = sorted(
+            ((row.rank(job_id), row) for job_id, row in enumerate(rows, start=1) if row.job_type in wanted),
+            key=itemgetter(0),
+        )
+        best = next((rank for rank, row in ranked if row.eligible), None)
+        failed = {rank[2] for rank, row in ranked if row.exhausted and (best is None or rank < best)}
+
+        job = database.acquire_next_job(worker_id="me", job_types=wanted)
+
+        assert (job and job["id"]) == (best and best[2])
+        stored = {row["id"]: row for row in raw_rows(raw)}
+        assert {job_id for job_id, row in stored.items() if row["status"] == "failed"} == failed
+        assert {job_id for job_id, row in stored.items() if row["lease_owner"] == "me"} == (
+            {best[2]} if best else set()
+        )
+        assert {job_id for job_id, row in stored.items() if row["was_reclaim"]} == (
+            {best[2]} if best and rows[best[2] - 1].running else set()
+        )
+
+
+def raw_rows(raw: sqlite3.Connection) -> list[sqlite3.Row]:
+    cursor = raw.cursor()
+    cursor.row_factory = sqlite3.Row
+    return cursor.execute("SELECT * FROM prompt_studio_job_queue").fetchall()
