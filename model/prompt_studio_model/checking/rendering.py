@@ -76,6 +76,8 @@ def difference(before: object, after: object, where: str = "") -> Iterator[str]:
     elif (old := _by_name(before)) is not None and (new := _by_name(after)) is not None:
         for name in dict.fromkeys([*old, *new]):
             yield from difference(old.get(name, MISSING), new.get(name, MISSING), f"{where}{name}")
+        if old.keys() == new.keys() and list(old) != list(new):
+            yield f"{where}: order {' '.join(old)} → {' '.join(new)}"
     elif isinstance(before, frozenset) and isinstance(after, frozenset):
         yield from (f"{where}: - {value(member)}" for member in sorted(before - after, key=repr))
         yield from (f"{where}: + {value(member)}" for member in sorted(after - before, key=repr))

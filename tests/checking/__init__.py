@@ -1,0 +1,1 @@
+"""Is the exploring machinery itself right? Asked of toy systems whose answers are known."""
