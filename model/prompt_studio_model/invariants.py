@@ -84,8 +84,8 @@ def terminal_absorbs(seen: Transition) -> bool:
     queued is the same call) or cleanup
     """
     call = seen.asked
-    retry = isinstance(call, op.JobCall) and call.token is None and call.operation in {"retry", "update_queued"}
-    revived = call.job_id if isinstance(call, op.JobCall) and retry else None
+    retry = call.operation in {"retry", "update_queued"} and getattr(call, "token", None) is None
+    revived = getattr(call, "job_id", None) if retry else None
     left = [(old, new) for old, new in seen.changed if old.status in TERMINAL]
     return all(old.id == revived and old.status == "failed" and new.status == "queued" for old, new in left)
 
@@ -229,6 +229,9 @@ def one_effect_per_key(seen: Transition) -> bool:
     live = [row for row in seen.before.keys if _counting(seen, row.scope) is not None]
     if len(there) < len(seen.after.keys) or any(there.get(row.scope) != row for row in live):
         return False
+    own = _counting(seen, call.scope) if isinstance(call, op.Lookup | op.Record) else None
+    if own is not None and not isinstance(answer, op.Nothing):
+        return answer in {op.Number(own.entity_id), op.Recorded(own.entity_id, created=False)}
     if not isinstance(call, op.Record) or not isinstance(answer, op.Recorded):
         return True
     return call.scope in there and there[call.scope].entity_id == answer.entity_id
@@ -241,11 +244,12 @@ def no_cross_user(seen: Transition) -> bool:
     if not isinstance(call, op.Lookup | op.Record):
         return True
     own = _counting(seen, call.scope)
-    told: op.Response = op.Number(None if own is None else own.entity_id)
-    if isinstance(call, op.Record):
-        told = op.Recorded(call.entity_id if own is None else own.entity_id, created=own is None)
     others = [[row for row in state.keys if row.scope != call.scope] for state in (seen.before, seen.after)]
-    return answer in {told, op.Nothing()} and others[0] == others[1]
+    if own is not None:
+        told = getattr(answer, "entity_id", getattr(answer, "value", None))
+        return others[0] == others[1] and told not in {row.entity_id for row in others[0]} - {own.entity_id}
+    alone = op.Recorded(call.entity_id, created=True) if isinstance(call, op.Record) else op.Number(None)
+    return others[0] == others[1] and answer in {alone, op.Nothing()}
 
 
 @always("INV-NOTHING-LOST", "PS-CONCURRENCY-1", "PS-CONCURRENCY-20", "PS-CONCURRENCY-21")

@@ -31,9 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose a seed if none is given, so that the certificate can name it. CI's profile has a fixed one."""
+    """Choose a seed if none is given, so that the certificate can name it. Some profiles have a fixed one."""
     if config.option.hypothesis_seed is None:
-        fixed = os.environ.get("HYPOTHESIS_PROFILE") == "ci"
+        fixed = os.environ.get("HYPOTHESIS_PROFILE") in {"ci", "mutants"}
         config.option.hypothesis_seed = 0 if fixed else random.SystemRandom().randint(1, 2**32)
     config.stash[_STARTED] = time.monotonic()
     config.stash[CERTIFICATE] = Certificate(seed=int(config.option.hypothesis_seed))

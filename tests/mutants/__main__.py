@@ -1,0 +1,113 @@
+"""`python -m tests.mutants`: would the suite have noticed? Each mutant in a copy of the project, each suite run red.
+
+A mutant is killed when the stateful run of its copy ends *violated* and names the promise that the catalogue
+expects. A run that is red for another reason, or inconclusive, has not understood what was wrong: that is survival.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.mutants.catalogue import ROOT, Mutant, mutants
+
+COPIED: Final = ("impl", "model", "specs", "tests", "pyproject.toml")
+REPORT: Final = ROOT / "build" / "mutants.json"
+RUN_SECONDS_MAX: Final = 600
+# The repository's tests ask git, and a copy is no checkout.
+OPTIONS: Final = ("-x", "-q", "-p", "no:cacheprovider", "--ignore=tests/repository")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one mutant."""
+
+    name: str
+    killed: bool
+    verdict: str
+    named: list[str]
+    expected: list[str]
+    seconds: float
+
+
+def run(mutant: Mutant, steps: int) -> Result:
+    """Run the stateful suite on a copy of the project with this mutant in it."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
+        copy = Path(directory)
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
+            else:
+                shutil.copy(source, copy / name)
+        target = copy / mutant.file
+        target.write_text(mutant.applied_to(target.read_text(encoding="utf-8")), encoding="utf-8")
+        verdict, named = suite(copy, steps)
+    killed = verdict == "violated" and not set(named).isdisjoint(mutant.invariant)
+    return Result(mutant.id, killed, verdict, named, list(mutant.invariant), round(time.monotonic() - began, 1))
+
+
+def suite(project: Path, steps: int) -> tuple[str, list[str]]:
+    """Return the verdict of the project's stateful run, and the names of the promises it found broken."""
+    paths = os.pathsep.join(str(project / root) for root in (".", "impl", "model"))
+    command = [sys.executable, "-m", "pytest", "-m", "stateful", *OPTIONS, f"--steps={steps}"]
+    environment = os.environ | {"PYTHONPATH": paths, "HYPOTHESIS_PROFILE": "mutants"}
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS_MAX, check=False
+    )
+    certificate = project / "build" / "certificate.json"
+    if not certificate.exists():
+        return "no certificate", [done.stdout[-2_000:] + done.stderr[-2_000:]]
+    told = json.loads(certificate.read_text(encoding="utf-8"))
+    if told["sources"] != str(project):
+        return f"ran {told['sources']}, not the mutant", []
+    return told["verdict"], list(dict.fromkeys(one.split(" ")[0] for one in told["violations"]))
+
+
+def main() -> int:
+    """Run the mutants and print a line for each; 0 if all were killed, 1 if one survived."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", metavar="TEXT", default="", help="only mutants whose name has this text in it")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=20_000, help="steps of the lockstep layer (default: %(default)s)")
+    parser.add_argument("--list", action="store_true", help="list the mutants and their bugs, and stop")
+    options = parser.parse_args()
+    chosen = [mutant for mutant in mutants() if options.only in mutant.id]
+    if options.list:
+        for mutant in chosen:
+            print(f"{mutant.id:<48} {' or '.join(mutant.invariant):<40} {mutant.bug}")
+        return 0
+    if not chosen:
+        parser.error(f"no mutant has {options.only!r} in its name; --list shows them")
+    began = time.monotonic()
+    verdict, named = suite(ROOT, options.steps)
+    print(f"{'the project itself':<48} {verdict}")
+    if verdict != "holds":
+        print(f"the suite is red without a mutant: {named}", file=sys.stderr)
+        return 1
+    results = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for result in pool.map(lambda mutant: run(mutant, options.steps), chosen):
+            fate = "killed by" if result.killed else f"SURVIVED ({result.verdict}, expected {result.expected}):"
+            print(f"{result.name:<48} {fate} {', '.join(result.named)} in {result.seconds} s", flush=True)
+            results.append(result)
+    killed = sum(result.killed for result in results)
+    print(f"killed {killed} of {len(results)} in {time.monotonic() - began:.0f} s")
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n", encoding="utf-8")
+    return 0 if killed == len(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
