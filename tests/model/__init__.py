@@ -1,0 +1,1 @@
+"""Are the rules themselves right? The model by itself, without a store."""
