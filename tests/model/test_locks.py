@@ -127,7 +127,7 @@ class TestGiveBack:
 
 
 class TestRefusal:
-    @pytest.mark.verifies("PS-LOCKS-1", "PS-LOCKS-5")
+    @pytest.mark.verifies("PS-LOCKS-1", "PS-LOCKS-6")
     def test_passes_over_a_queued_row_that_another_session_holds(self, play: Play) -> None:
         hold_back(play)
         play.create(priority=1)

@@ -8,7 +8,7 @@ from prompt_studio_model.step import step
 from prompt_studio_model.uncertainty import after
 from tests.model.play import LEASE, Play
 
-pytestmark = [pytest.mark.model, pytest.mark.verifies("PS-FAULTS-1")]
+pytestmark = pytest.mark.model
 
 
 @pytest.fixture
@@ -39,7 +39,6 @@ class TestLostReply:
 
         assert sorted(len(state.jobs) for state in possible) == [0, 1]
 
-    @pytest.mark.verifies("PS-LOCKS-2")
     def test_takes_the_session_and_its_locks_with_it_done_or_not(self) -> None:
         play = Play(advisory_locks=True)
         play.create()
