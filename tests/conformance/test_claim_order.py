@@ -8,7 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prompt_studio import JobType, PromptStudioDatabase
@@ -46,7 +46,7 @@ ROWS = st.builds(
     lambda executions_left, **others: Row(executions_left=executions_left if others["running"] else 1, **others),
     running=st.booleans(),
     priority=st.integers(5, 6),
-    created_at=st.integers(0, 1),
+    created_at=st.integers(0, 2),
     due=st.sampled_from([NOW - 1, NOW, NOW + 1]),
     executions_left=st.integers(0, 1),
     job_type=st.sampled_from(list(JobType)[:2]),
@@ -96,14 +96,26 @@ def filled(raw: sqlite3.Connection, rows: list[Row]) -> None:
 USUAL = Row(running=False, priority=5, created_at=0, due=NOW, executions_left=1, job_type=JobType.EVALUATION)
 RUNNING = replace(USUAL, running=True)
 EXHAUSTED = replace(RUNNING, executions_left=0)
+DELAYED = replace(USUAL, due=NOW + 1)
+LIVE = replace(RUNNING, due=NOW + 1)
+LATER = replace(USUAL, created_at=1)
+LATEST = replace(USUAL, created_at=2)
 
 
 class TestAcquireNextJob:
     @pytest.mark.verifies("PS-CONCURRENCY-7", "PS-CONCURRENCY-8", "INV-CLAIM-ORDER", "INV-NONE-IS-EMPTY")
     @given(rows=st.lists(ROWS, max_size=7), wanted=WANTED)
-    @example(rows=[EXHAUSTED, replace(USUAL, created_at=1), USUAL], wanted=list(JobType))
+    @example(rows=[EXHAUSTED, LATER, USUAL], wanted=list(JobType))
     @example(rows=[USUAL, EXHAUSTED, RUNNING], wanted=list(JobType))
-    @example(rows=[replace(EXHAUSTED, due=NOW + 1), EXHAUSTED, replace(USUAL, due=NOW + 1)], wanted=list(JobType))
+    @example(rows=[RUNNING, EXHAUSTED, USUAL], wanted=list(JobType))
+    @example(rows=[DELAYED, LIVE, EXHAUSTED, LATER], wanted=list(JobType))
+    @example(rows=[replace(EXHAUSTED, due=NOW + 1), EXHAUSTED, DELAYED], wanted=list(JobType))
+    @example(rows=[USUAL, EXHAUSTED, replace(USUAL, priority=4)], wanted=list(JobType))
+    @example(rows=[RUNNING, EXHAUSTED, replace(RUNNING, priority=4)], wanted=list(JobType))
+    @example(rows=[LATEST, replace(EXHAUSTED, created_at=1), USUAL], wanted=list(JobType))
+    @example(rows=[replace(LATEST, running=True), replace(EXHAUSTED, created_at=1), RUNNING], wanted=list(JobType))
+    @example(rows=[replace(EXHAUSTED, created_at=2), EXHAUSTED, LATER], wanted=list(JobType))
+    @settings(max_examples=300)
     def test_returns_the_best_and_fails_what_is_exhausted_and_better(
         self, opened: tuple[PromptStudioDatabase, sqlite3.Connection], rows: list[Row], wanted: list[JobType]
     ) -> None:

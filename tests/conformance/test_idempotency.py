@@ -57,14 +57,15 @@ class TestRecordIdempotency:
         clock.tick(3599.999)
         assert forgetful.lookup_idempotency("prompt", "k", user) == 6
 
+    @every_scope
     @pytest.mark.verifies("PS-IDEMPOTENCY-PG-3")
     def test_replaces_the_fingerprint_too(
-        self, forgetful: PromptStudioDatabase, clock: VirtualClock, raw: sqlite3.Connection
+        self, forgetful: PromptStudioDatabase, clock: VirtualClock, raw: sqlite3.Connection, user: str | None
     ) -> None:
-        forgetful.record_idempotency("prompt", "k", 5, "ann")
+        forgetful.record_idempotency("prompt", "k", 5, user)
         raw.execute("UPDATE prompt_studio_idempotency SET fingerprint = 'old'")
         clock.tick(3600)
-        forgetful.record_idempotency("prompt", "k", 6, "ann")
+        forgetful.record_idempotency("prompt", "k", 6, user)
         rows = raw.execute("SELECT entity_id, fingerprint FROM prompt_studio_idempotency").fetchall()
         assert [tuple(row) for row in rows] == [(6, None)]
 

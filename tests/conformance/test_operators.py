@@ -123,6 +123,14 @@ class TestRetryJobRecord:
         }
         assert database.complete_job(job["id"], lease_token=1) == Outcome(OutcomeKind.LEASE_LOST, JobStatus.QUEUED)
 
+    @pytest.mark.verifies("PS-CONCURRENCY-17", "INV-RESULT-FENCED")
+    def test_clears_the_result_that_an_operator_wrote(self, database: PromptStudioDatabase, create: Create) -> None:
+        job = brought_to(database, create, "processing")
+        database.update_job_status(job["id"], "failed", result={"partial": True})
+        retried = database.retry_job_record(job["id"]).job
+        assert retried is not None
+        assert retried["result"] is None
+
     @pytest.mark.verifies("PS-CONCURRENCY-17")
     def test_leaves_a_limit_alone_that_is_high_enough(self, database: PromptStudioDatabase, create: Create) -> None:
         job = brought_to(database, create, "failed")
