@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from prompt_studio import InputError, PromptStudioDatabase, Settings
+from prompt_studio import BackendType, InputError, PromptStudioDatabase, Settings
 from tests.conformance.conftest import Create
 from tests.conformance.virtual_time import VirtualClock
 
@@ -84,7 +84,7 @@ class TestDatabase:
             PromptStudioDatabase(path, "tester")
 
     def test_says_what_it_is(self, database: PromptStudioDatabase, create: Create) -> None:
-        assert database.backend_type.value == "sqlite"
+        assert database.backend_type in BackendType
         assert not database.capabilities.advisory_locks
         assert database.capabilities.one_writer
         create()
