@@ -150,11 +150,11 @@ def change(settings: Settings, state: State, call: op.JobCall) -> tuple[State, o
         after = state.with_job(changed)
     if settings.advisory_locks:
         after = _learn(after, call, job, decision)
-    outcome = op.Outcome(decision)
-    if changed is not None:
-        accepted = decision in {"applied", "already"}
-        outcome = op.Outcome(decision, changed.status, accepted and changed.late, changed if accepted else None)
-    return after, op.Row(outcome.job) if isinstance(call, op.UpdateStatus) else outcome
+    told = changed if decision in {"applied", "already"} else None
+    if isinstance(call, op.UpdateStatus):
+        return after, op.Row(told)
+    late = told is not None and told.late and (call.token is not None or isinstance(call, op.Renew))
+    return after, op.Outcome(decision, None if changed is None else changed.status, late, told)
 
 
 def _learn(after: State, call: op.JobCall, before: Job | None, decision: str) -> State:

@@ -147,7 +147,7 @@ class Certificate:
         for name, store in self.stores.items():
             entry = store.as_json()
             lines.append(
-                f"lockstep  {name:<9} {store.verdict:<12} {entry['steps']:>7,} steps in {entry['examples']:,} examples, "
+                f"lockstep  {name:<9} {store.verdict:<12} {entry['steps']:>7,} steps, {entry['examples']:,} examples, "
                 f"pairs {entry['pairs_witnessed']} of {entry['pairs_total']}, {entry['seconds']} s"
             )
             if store.coverage.steps < store.steps_least:

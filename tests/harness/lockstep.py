@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 from prompt_studio import InvariantViolation
 from prompt_studio_model import operations as op
+from prompt_studio_model.checking.explore import Step
 from prompt_studio_model.checking.properties import violated
+from prompt_studio_model.checking.rendering import difference
 from prompt_studio_model.invariants import ALWAYS, Transition, observe
 from prompt_studio_model.state import Settings
 from prompt_studio_model.step import step
@@ -18,7 +20,7 @@ from prompt_studio_model.table import Key
 from prompt_studio_model.witnesses import SOMETIMES
 from tests.harness.adapter import Adapter
 from tests.harness.pairs import met
-from tests.harness.rendering import explain
+from tests.harness.rendering import Observed, explain
 
 HISTORY_SHOWN = 12
 
@@ -57,7 +59,7 @@ class Lockstep:
         self.settings = settings
         self.state = adapter.state()
         self._coverage = coverage
-        self._history: list[str] = []
+        self._history: list[Observed] = []
         coverage.examples += 1
 
     def do(self, invocation: op.Invocation, *, arrives: bool = True) -> op.Response:
@@ -70,7 +72,7 @@ class Lockstep:
         seen = observe(self.settings, before, invocation, response, self.adapter.state())
         self._judge(seen)
         self._coverage.saw(seen)
-        self._history.append(f"{invocation} -> {response}")
+        self._history.append(Step(before, invocation, response, seen.after))
         self.state = seen.after
         return response
 
@@ -78,7 +80,8 @@ class Lockstep:
         """Judge that a call which the model does not know, a read or a refused one, changed nothing."""
         now = self.adapter.state()
         if now != self.state:
-            raise Violation(["conformance"], explain("a call that must change nothing", self.state, now, ()))
+            changes = "\n".join(difference(self.state, now))
+            raise Violation(["conformance"], f"a call that must change nothing changed\n{changes}")
         self._coverage.steps += 1
 
     def _judge(self, seen: Transition) -> None:
@@ -87,6 +90,5 @@ class Lockstep:
         if (seen.after, seen.response) not in allowed:
             names = [name for name in names if name != "INV-BACKENDS-AGREE"] or ["conformance"]
         if names:
-            history = "".join(f"  {line}\n" for line in self._history[-HISTORY_SHOWN:])
-            story = explain(f"{seen.invocation} -> {seen.response}", seen.before, seen.after, allowed)
-            raise Violation(names, f"after\n{history}{story}")
+            step_seen = Step(seen.before, seen.invocation, seen.response, seen.after)
+            raise Violation(names, explain(self._history[-HISTORY_SHOWN:], step_seen, allowed))

@@ -26,6 +26,15 @@ NAMELESS: Final[frozenset[Key]] = frozenset(
 ALL_PAIRS: Final = PAIRS | NAMELESS
 
 
+def signature(seen: Transition) -> tuple[Key | None, tuple[bool, ...]]:
+    """Return the pair with what else the row carries into it: finer than the table, for choosing what to play."""
+    call = seen.invocation
+    job = seen.before.job(call.job_id) if isinstance(call, op.JobCall) else None
+    if job is None:
+        return met(seen), ()
+    return met(seen), (job.late, job.was_reclaim, job.error is not None, job.result is not None, job.retry_count > 0)
+
+
 def met(seen: Transition) -> Key | None:
     """Return the pair that this transition witnessed; None for what only happens to a system."""
     call, answer = seen.invocation, seen.response

@@ -2,15 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 
 import pytest
 
 from prompt_studio_model.checking import rendering
-from prompt_studio_model.checking.explore import explore
 from prompt_studio_model.invariants import ALWAYS
 from prompt_studio_model.witnesses import SOMETIMES
 from prompt_studio_model.worlds import WORLDS
+from tests.harness.explorations import explored
 from tests.model import pin
 from tests.model.conftest import Report
 
@@ -41,9 +40,8 @@ class TestWorld:
     )
     @pytest.mark.parametrize("name", WORLDS)
     def test_holds_and_is_as_large_as_it_was(self, name: str, report_exploration: Report) -> None:
-        started = perf_counter()
-        found = explore(WORLDS[name])
-        report_exploration(found, perf_counter() - started)
+        found, seconds = explored(name)
+        report_exploration(found, seconds)
 
         sentences = {promise.id: promise.sentence for promise in WORLDS[name].promises}
         story = f"{[sentences[broken] for broken in found.broken]}\n{rendering.path(found.counterexample)}"

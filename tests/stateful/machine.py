@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from prompt_studio_model import operations as op
-from prompt_studio_model.state import Scope, State
+from prompt_studio_model.state import State
 from tests.harness.adapter import DAY
 from tests.harness.lockstep import Lockstep
 from tests.stateful import bad_input, reads, targets
@@ -51,54 +51,45 @@ class QueueMachine(RuleBasedStateMachine):
         self.do(data.draw(targets.calls_with_token(self.now)))
 
     @rule(data=st.data())
-    def call_with_token_again(self, data: st.DataObject) -> None:
-        self.do(data.draw(targets.calls_with_token(self.now)))
-
-    @rule(data=st.data())
     def call_without_token(self, data: st.DataObject) -> None:
         self.do(data.draw(targets.calls_without_token(self.now)))
 
-    @precondition(lambda self: self.last is not None)
-    @rule()
-    def repeat(self) -> None:
+    @rule(data=st.data())
+    def call_twice(self, data: st.DataObject) -> None:
+        self.do(data.draw(targets.calls_with_token(self.now)))
         assert self.last is not None
         self.do(self.last)
 
     @rule(data=st.data())
     def tick(self, data: st.DataObject) -> None:
-        self.lockstep.do(data.draw(targets.ticks(self.now, self.lockstep.settings.retention)))
+        self.do(data.draw(targets.ticks(self.now, self.lockstep.settings.retention)))
 
-    @rule(scope=targets.scopes, session=targets.sessions)
-    def lookup(self, scope: Scope, session: str) -> None:
-        self.do(op.Lookup(session=session, scope=scope))
+    @rule(data=st.data())
+    def tick_and_call(self, data: st.DataObject) -> None:
+        self.do(data.draw(targets.ticks(self.now, self.lockstep.settings.retention)))
+        self.do(data.draw(targets.calls_with_token(self.now)))
 
-    @rule(scope=targets.scopes, session=targets.sessions, entity_id=st.integers(1, 3))
-    def record(self, scope: Scope, session: str, entity_id: int) -> None:
-        self.do(op.Record(session=session, scope=scope, entity_id=entity_id))
+    @rule(call=targets.key_calls())
+    def key(self, call: op.Lookup | op.Record) -> None:
+        self.do(call)
 
-    @rule(days=st.integers(0, 1))
-    def cleanup(self, days: int) -> None:
-        self.do(op.Cleanup(age=days * DAY))
-
-    @rule(session=targets.sessions)
-    def crash(self, session: str) -> None:
-        self.lockstep.do(op.Crash(session=session))
-
-    @rule(data=st.data(), arrives=st.booleans())
-    def lose_reply(self, data: st.DataObject, arrives: bool) -> None:  # noqa: FBT001 - Hypothesis passes by name
-        call = data.draw(
-            st.one_of(targets.acquisitions(), targets.calls_with_token(self.now), targets.creations(self.now))
-        )
-        self.last = call
-        self.lockstep.do(op.LoseReply(call=call), arrives=arrives)
+    @rule(data=st.data())
+    def trouble(self, data: st.DataObject) -> None:
+        kind = data.draw(st.sampled_from(["lose", "lose", "crash", "bad input", "cleanup"]))
+        if kind == "crash":
+            self.do(op.Crash(session=data.draw(targets.sessions)))
+        elif kind == "cleanup":
+            self.do(op.Cleanup(age=data.draw(st.integers(0, 1)) * DAY))
+        elif kind == "bad input":
+            bad_input.check(data.draw(st.sampled_from(bad_input.CASES)), self.lockstep)
+        else:
+            calls = (targets.acquisitions(), targets.calls_with_token(self.now), targets.creations(self.now))
+            self.last = data.draw(st.one_of(*calls))
+            self.lockstep.do(op.LoseReply(call=self.last), arrives=data.draw(st.booleans()))
 
     @rule(data=st.data())
     def read(self, data: st.DataObject) -> None:
         reads.check(data, self.lockstep)
-
-    @rule(case=st.sampled_from(bad_input.CASES))
-    def bad_input(self, case: bad_input.Case) -> None:
-        bad_input.check(case, self.lockstep)
 
     def teardown(self) -> None:
         self.lockstep.adapter.close()

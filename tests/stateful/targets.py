@@ -58,6 +58,15 @@ def acquisitions(draw: st.DrawFn) -> op.Acquire:
 
 
 @st.composite
+def key_calls(draw: st.DrawFn) -> op.Lookup | op.Record:
+    """A lookup or a record of one of few keys by one of few users."""
+    session, scope = draw(sessions), draw(scopes)
+    if draw(st.booleans()):
+        return op.Lookup(session=session, scope=scope)
+    return op.Record(session=session, scope=scope, entity_id=draw(st.integers(1, 3)))
+
+
+@st.composite
 def targets(draw: st.DrawFn, state: State) -> tuple[int, Job | None]:
     """A job that is in a situation drawn evenly from those that occur, or an id that nobody has."""
     found: dict[str, list[Job | None]] = defaultdict(list, {"absent": [None]})

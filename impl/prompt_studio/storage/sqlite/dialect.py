@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from prompt_studio.storage.sqlite.connection import (
 )
 from prompt_studio.storage.sqlite.schema import prepare
 from prompt_studio.storage.sqlite.transactions import BEGIN_WRITE
-from prompt_studio.storage.statements import load_statements, query_text
+from prompt_studio.storage.statements import Statements, load_statements, query_text
 from prompt_studio.storage.transactions import Session
 from prompt_studio.values import instant
 
@@ -45,7 +46,7 @@ class SqliteDialect:
         self._create = create
         self._now = PRODUCTION_CLOCK if clock is None else INJECTED_CLOCK
         self._identity: tuple[int, int] | None = None
-        self.statements = load_statements(query_text("common.sql"), None, now=self._now, placeholder=":{}".format)
+        self.statements = _statements(self._now)
 
     def prepare(self) -> None:
         """Initialise an empty file, accept one of this version, refuse and never alter anything else."""
@@ -91,3 +92,9 @@ class SqliteDialect:
             "closed_token": row["closed_token"],
             "closed_by": None if row["closed_by"] is None else ClosedBy(row["closed_by"]),
         }
+
+
+@cache
+def _statements(now: str) -> Statements:
+    """The statements with this clock in them: the same for each opening, so rendered once."""
+    return load_statements(query_text("common.sql"), None, now=now, placeholder=":{}".format)
