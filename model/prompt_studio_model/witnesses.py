@@ -8,14 +8,6 @@ from typing import Final
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.properties import sometimes
 from prompt_studio_model.invariants import Transition
-from prompt_studio_model.table import pair
-
-
-def _accepted_in(seen: Transition, call: type[op.JobCall], situations: set[str]) -> bool:
-    asked = seen.invocation
-    if not isinstance(asked, call) or not isinstance(seen.response, op.Outcome) or not seen.response:
-        return False
-    return pair(asked, seen.before.job(asked.job_id), seen.before.now)[1] in situations
 
 
 def _claimed_without_lock(seen: Transition, *, reclaim: bool) -> bool:
@@ -28,7 +20,7 @@ def _claimed_without_lock(seen: Transition, *, reclaim: bool) -> bool:
 @sometimes("SEEN-LATE-COMPLETION", "PS-CONCURRENCY-3")
 def late_completion(seen: Transition) -> bool:
     """a completion after the expiry is accepted, because nobody reclaimed"""
-    return _accepted_in(seen, op.Complete, {"expired", "exhausted"})
+    return isinstance(seen.invocation, op.Complete) and isinstance(seen.response, op.Outcome) and seen.response.late
 
 
 @sometimes("SEEN-LOST-REPLY-DONE", "PS-CONCURRENCY-1")
