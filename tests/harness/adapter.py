@@ -8,9 +8,11 @@ start of the virtual clock, and a name that the store made up for a nameless wor
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from prompt_studio import InputError, JobRow, Outcome, PromptStudioDatabase
+import prompt_studio
+from prompt_studio import InputError, InvariantViolation, JobRow, Outcome, PromptStudioDatabase
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import AdvisoryLock, Closing, IdempotencyRow, Job, Scope, Session, State, Status
 
@@ -18,6 +20,8 @@ SECOND: Final = 1_000
 DAY: Final = 24 * 60 * 60 * SECOND
 START: Final = 1_700_000_000_000
 """Where the virtual clock begins, in milliseconds since 1970."""
+SOURCES: Final = Path(prompt_studio.__file__).parents[2]
+"""Where the store under test came from, for the certificate."""
 
 
 class Tables(Protocol):
@@ -34,6 +38,14 @@ class Tables(Protocol):
 
     def close(self) -> None:
         """Let go of whatever was opened."""
+
+
+class RefusedByDatabase(Exception):
+    """A CHECK of the schema stopped a write. `invariant` is the name of the promise that it would have broken."""
+
+    def __init__(self, error: InvariantViolation) -> None:
+        super().__init__(str(error))
+        self.invariant = error.invariant
 
 
 class VirtualClock:
@@ -99,6 +111,8 @@ class Adapter:
                 return self._calls[type(invocation)](self.session(invocation.session), invocation)
             except InputError:
                 return op.Rejected()
+            except InvariantViolation as error:
+                raise RefusedByDatabase(error) from error
         return op.Nothing()
 
     def session(self, name: str) -> PromptStudioDatabase:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import prompt_studio
 from prompt_studio_model.checking.explore import Exploration
 from prompt_studio_model.table import Key
+from tests.harness.adapter import SOURCES
 from tests.harness.lockstep import Coverage
 from tests.harness.pairs import ALL_PAIRS
 
@@ -117,7 +117,7 @@ class Certificate:
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
             "python": platform.python_version(),
-            "sources": str(Path(prompt_studio.__file__).parents[2]),
+            "sources": str(SOURCES),
             "model": {
                 "verdict": worst(world.verdict for world in self.worlds.values()),
                 "worlds": {

@@ -8,7 +8,6 @@ as `conformance`, with both sides.
 from collections import Counter
 from dataclasses import dataclass, field
 
-from prompt_studio import InvariantViolation
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.explore import Step
 from prompt_studio_model.checking.properties import violated
@@ -18,7 +17,7 @@ from prompt_studio_model.state import Settings
 from prompt_studio_model.step import step
 from prompt_studio_model.table import Key
 from prompt_studio_model.witnesses import SOMETIMES
-from tests.harness.adapter import Adapter
+from tests.harness.adapter import Adapter, RefusedByDatabase
 from tests.harness.pairs import met
 from tests.harness.rendering import Observed, explain
 
@@ -67,7 +66,7 @@ class Lockstep:
         before = self.state
         try:
             response = self.adapter.perform(invocation, arrives=arrives)
-        except InvariantViolation as error:
+        except RefusedByDatabase as error:
             raise Violation([error.invariant], f"{invocation}\nthe database refused: {error}") from error
         seen = observe(self.settings, before, invocation, response, self.adapter.state())
         self._judge(seen)
