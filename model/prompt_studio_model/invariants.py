@@ -55,8 +55,10 @@ def single_holder(seen: Transition) -> bool:
     call = seen.asked
     if not isinstance(call, op.JobCall) or call.token is None:
         return True
-    # A name instead of a token is outside this promise; another row than the one named is never inside it.
-    return all(call.job_id == old.id and call.token == old.lease_token for old, _ in seen.changed)
+    job = seen.before.job(call.job_id)
+    if job is None or call.token != job.lease_token:  # and being told that it was done is as bad as doing it
+        return not seen.changed and getattr(seen.response, "job", None) is None
+    return all(old.id == call.job_id for old, _ in seen.changed)
 
 
 @always("INV-TOKEN-GROWS", "PS-CONCURRENCY-1", "PS-CONCURRENCY-5")
@@ -154,9 +156,7 @@ def _held_against(seen: Transition, call: op.Acquire, job: Job) -> bool:
 
 
 def _better(job: Job, than: Job) -> bool:
-    if job.priority != than.priority:
-        return job.priority > than.priority
-    return (job.created_at, job.id) < (than.created_at, than.id)
+    return (than.priority, job.created_at, job.id) < (job.priority, than.created_at, than.id)
 
 
 @always("INV-CLAIM-ORDER", "PS-CONCURRENCY-1", "PS-CONCURRENCY-7")
