@@ -13,12 +13,15 @@ from typing import Final
 
 import pytest
 
+from prompt_studio_model.worlds import WORLDS
 from tests.harness.certificate import FILE, Certificate
 from tests.harness.lockstep import Violation
+from tests.harness.stores import STORES
 
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
 _STARTED: Final = pytest.StashKey[float]()
 _SELECTED: Final = pytest.StashKey[tuple[int, int]]()
+_ENDED: Final = pytest.StashKey[set[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = 0 if fixed else random.SystemRandom().randint(1, 2**32)
     config.stash[_STARTED] = time.monotonic()
     config.stash[CERTIFICATE] = Certificate(seed=int(config.option.hypothesis_seed))
+    config.stash[_ENDED] = set()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -53,6 +57,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Sort what ended a stateful test: a broken promise, or trouble of our own that proves nothing."""
     report = yield
+    if report.when == "teardown" and item.get_closest_marker("stateful"):
+        item.config.stash[_ENDED].add(item.nodeid)
     if report.outcome != "passed" and item.get_closest_marker("stateful"):
         certificate = item.config.stash[CERTIFICATE]
         broken = [name for error in _violations(call.excinfo.value if call.excinfo else None) for name in error.names]
@@ -68,6 +74,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if _is_whole(config):
         certificate = config.stash[CERTIFICATE]
+        certificate.troubles += _left_out(config, certificate)
         certificate.seconds = time.monotonic() - config.stash[_STARTED]
         certificate.write(config.rootpath)
         if certificate.verdict != "holds" and exitstatus == pytest.ExitCode.OK:
@@ -86,6 +93,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for line in config.stash[CERTIFICATE].lines():
         terminalreporter.line(line)
     terminalreporter.line(f"written to {Path(FILE)}")
+
+
+def _left_out(config: pytest.Config, certificate: Certificate) -> Iterator[str]:
+    """Say what was selected and did not run to its end, as in a run that was interrupted or that gave up early."""
+    ended, (selected, _) = len(config.stash[_ENDED]), config.stash[_SELECTED]
+    if ended < selected:
+        yield f"{selected - ended} of {selected} stateful tests did not run"
+    yield from (f"the world {name} was not explored" for name in WORLDS.keys() - certificate.worlds.keys())
+    yield from (f"the store {store.name} was not run" for store in STORES if store.name not in certificate.stores)
 
 
 def _stateful(items: list[pytest.Item]) -> int:
