@@ -43,9 +43,9 @@ class Tables(Protocol):
 class RefusedByDatabase(Exception):
     """A CHECK of the schema stopped a write. `invariant` is the name of the promise that it would have broken."""
 
-    def __init__(self, error: InvariantViolation) -> None:
-        super().__init__(str(error))
-        self.invariant = error.invariant
+    def __init__(self, message: str, *, invariant: str) -> None:
+        super().__init__(message)
+        self.invariant = invariant
 
 
 class VirtualClock:
@@ -112,7 +112,7 @@ class Adapter:
             except InputError:
                 return op.Rejected()
             except InvariantViolation as error:
-                raise RefusedByDatabase(error) from error
+                raise RefusedByDatabase(str(error), invariant=error.invariant) from error
         return op.Nothing()
 
     def session(self, name: str) -> PromptStudioDatabase:
