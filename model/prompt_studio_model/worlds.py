@@ -35,7 +35,7 @@ def every_call(state: State, session: str) -> Iterator[op.Invocation]:
             yield op.Retry(**name, error="error")
             yield from (op.UpdateStatus(**name, status=status, lease=1) for status in STATUSES)
         yield op.Cancel(session=session, job_id=job_id, error="cancelled")
-        yield from (op.Renew(session=session, job_id=job_id, owner=owner, lease=2) for owner in ("a", "b"))
+        yield from (op.Renew(session=session, job_id=job_id, owner=owner, lease=1) for owner in ("a", "b"))
 
 
 def closing_calls(state: State, session: str) -> Iterator[op.Invocation]:
