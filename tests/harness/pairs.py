@@ -29,6 +29,9 @@ ALL_PAIRS: Final = PAIRS | NAMELESS
 def signature(seen: Transition) -> tuple[Key | None, tuple[bool, ...]]:
     """Return the pair with what else the row carries into it: finer than the table, for choosing what to play."""
     call = seen.invocation
+    if isinstance(call, op.Create):
+        newest = seen.before.next_id - 1
+        return met(seen), (newest > 0 and seen.before.job(newest) is None,)  # is there an id that could come back?
     job = seen.before.job(call.job_id) if isinstance(call, op.JobCall) else None
     if job is None:
         return met(seen), ()
