@@ -36,10 +36,7 @@ def ran(settings: Settings, run: list[op.Invocation]) -> Iterator[tuple[State, o
 
 
 def reached_by(settings: Settings, run: list[op.Invocation]) -> State:
-    last = State()
-    for _, _, _, last in ran(settings, run):  # noqa: B007 - the last one is what is wanted
-        pass
-    return last
+    return [after for _, _, _, after in ran(settings, run)][-1]
 
 
 class TestRuns:

@@ -11,6 +11,7 @@ SETTINGS: Final = Settings(patience=3, retention=5, lease_limit=100)
 LOCKED: Final = SETTINGS._replace(advisory_locks=True)
 ANN, BOB, NOBODY = (Scope("prompt", "key", user) for user in ("ann", "bob", None))
 NOTHING: Final = op.Nothing()
+APPLIED: Final = op.Outcome("applied")
 
 
 class Case(NamedTuple):
@@ -41,7 +42,7 @@ def went(
     return observe(settings, before, call, answer, after)
 
 
-def job_went(before: Job, call: op.Invocation, after: Job, answer: op.Response = op.Outcome("applied")) -> Transition:  # noqa: B008 - immutable
+def job_went(before: Job, call: op.Invocation, after: Job, answer: op.Response = APPLIED) -> Transition:
     """The transition of one row."""
     return went(world(before), call, answer, world(after))
 
