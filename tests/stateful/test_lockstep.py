@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
@@ -83,7 +84,7 @@ def test_generated_calls_agree_with_the_model(
 
 def in_seconds(call: op.Invocation) -> op.Invocation:
     """The same call with a world's ticks as seconds, and with a request where a store wants one."""
-    changes: dict[str, object] = {"session": "player"}  # one is enough where there are no locks to tell them apart
+    changes: dict[str, Any] = {"session": "player"}  # one is enough where there are no locks to tell them apart
     for name in ("lease", "milliseconds", "available_at"):
         ticks = getattr(call, name, None)
         if isinstance(ticks, int):
@@ -92,7 +93,7 @@ def in_seconds(call: op.Invocation) -> op.Invocation:
         changes["request"] = (1, None, "{}", "witness")
     if isinstance(call, op.LoseReply):
         changes["call"] = in_seconds(call.call)
-    return replace(call, **changes)  # type: ignore[arg-type] # the names are the fields of this very call
+    return replace(call, **changes)
 
 
 @pytest.mark.parametrize("world", PLAYED)
@@ -111,5 +112,6 @@ def test_the_shortest_way_to_each_situation_agrees_with_the_model(
 
 
 def test_the_worlds_reach_every_pair() -> None:
-    reached = {signature[0] for world in PLAYED for signature in explored(world)[0].first_seen}  # type: ignore[index] # a signature
+    met = (signature for world in PLAYED for signature in explored(world)[0].first_seen)
+    reached = {signature[0] for signature in met if isinstance(signature, tuple)}
     assert sorted(ALL_PAIRS - reached) == []
