@@ -92,6 +92,10 @@ def terminal_absorbs(seen: Transition) -> bool:
     return all(old.id == revived and old.status == "failed" and new.status == "queued" for old, new in left)
 
 
+def _spent(job: Job, now: int) -> bool:
+    return job.leased_until is not None and job.leased_until <= now and job.executions >= job.execution_limit
+
+
 @always("INV-RESULT-FENCED", "PS-CONCURRENCY-1", "PS-CONCURRENCY-8", "PS-CONCURRENCY-13")
 def result_fenced(seen: Transition) -> bool:
     """a call that carries a token writes a result or error only if the token is current; tokenless calls write
@@ -107,7 +111,7 @@ def result_fenced(seen: Transition) -> bool:
             fenced = call.job_id == old.id and call.token in {None, old.lease_token}
             if not fenced or written[0] not in {passed[0], old.error} or written[1] not in {passed[1], old.result}:
                 return False
-        elif not isinstance(call, op.Acquire) or old.status != "processing" or written != (EXHAUSTED_ERROR, None):
+        elif not isinstance(call, op.Acquire) or written != (EXHAUSTED_ERROR, None) or not _spent(old, seen.before.now):
             return False
     return True
 
@@ -187,9 +191,10 @@ def executions_bounded(seen: Transition) -> bool:
     by_token = isinstance(call, op.UpdateStatus) and call.status == "queued" and call.token is not None
     for old, new in seen.changed:
         released = old.status == "processing" != new.status and (by_token or isinstance(call, op.Release))
-        if new.executions != old.executions + _claimed(old, new) - released:
+        raised = new.execution_limit != old.execution_limit and getattr(call, "token", 0) is not None  # operators may
+        if raised or new.executions != old.executions + _claimed(old, new) - released:
             return False
-    created = all(job.executions == 0 for job in seen.after.jobs if seen.before.job(job.id) is None)
+    created = all(job.executions == job.lease_token == 0 for job in seen.after.jobs if seen.before.job(job.id) is None)
     return created and all(0 <= job.executions <= job.execution_limit for job in seen.after.jobs)
 
 
@@ -202,7 +207,8 @@ def locks_match(seen: Transition) -> bool:
     held = {(lock.job_id, session.name): lock.lease_token for session in seen.after.sessions for lock in session.locks}
     rows = {job.id: job for job in seen.after.jobs}
     ahead = [job_id for (job_id, _), token in held.items() if job_id in rows and token > rows[job_id].lease_token]
-    if ahead or len({job_id for job_id, _ in held}) < len(held):
+    dead = isinstance(call, op.Crash) and any(name == call.session for _, name in held)
+    if ahead or dead or len({job_id for job_id, _ in held}) < len(held):
         return False
     if not isinstance(call, op.JobCall) or isinstance(seen.response, op.Rejected):
         return True
@@ -264,11 +270,11 @@ def nothing_lost(seen: Transition) -> bool:
     created = 1 if isinstance(seen.invocation, op.Create) else len(after - before)
     if created != len(after - before) or created > int(isinstance(call, op.Create)):
         return False
-    fresh = all(job_id >= seen.before.next_id for job_id in after - before)
+    fresh = all(seen.before.next_id <= job_id < seen.after.next_id for job_id in after - before)
     horizon = seen.before.now - (call.age if isinstance(call, op.Cleanup) else 0)
     gone = [job for job in seen.before.jobs if job.id not in after]
     old = all(job.status in TERMINAL and (job.completed_at or 0) < horizon for job in gone)
-    return fresh and old and (isinstance(call, op.Cleanup) or not gone)
+    return fresh and old and seen.before.next_id <= seen.after.next_id and (isinstance(call, op.Cleanup) or not gone)
 
 
 @always("INV-REPLAY-SAFE", "PS-CONCURRENCY-12", "PS-IDEMPOTENCY-PG-2")

@@ -18,10 +18,8 @@ EXHAUSTED_ERROR: Final = "lease expired, attempts exhausted"
 def create(_: Settings, state: State, call: op.Create) -> tuple[State, op.Response]:
     """Insert a queued job with token 0."""
     available_at = state.now if call.available_at is None else call.available_at
-    limit = call.max_retries + 1
-    job = Job(
-        *(state.next_id, call.request, call.job_type, call.priority, call.max_retries, state.now, available_at, limit)
-    )
+    asked = (state.next_id, call.request, call.job_type, call.priority, call.max_retries)
+    job = Job(*asked, state.now, available_at, call.max_retries + 1)
     return state._replace(next_id=state.next_id + 1, jobs=(*state.jobs, job)), op.Row(job)
 
 

@@ -135,10 +135,7 @@ class State(NamedTuple):
 
     def session(self, name: str) -> Session:
         """Return the session's memory; a session that never locked anything has an empty one."""
-        for session in self.sessions:
-            if session.name == name:
-                return session
-        return Session(name)
+        return next((session for session in self.sessions if session.name == name), Session(name))
 
     def with_session(self, changed: Session) -> "State":
         """Return the state with one session replaced, or dropped when it holds and remembers nothing."""

@@ -351,4 +351,40 @@ REJECTED: Final = (
     ),
     Case("INV-BACKENDS-AGREE", "another answer", got_none(world(QUEUED))),
     Case("INV-BACKENDS-AGREE", "another row", acquired(world(QUEUED), taken(QUEUED, started_at=NOW - 1))),
+    Case(
+        "INV-RESULT-FENCED",
+        "an acquire fails a job whose lease is live",
+        went(world(LIVE), ACQUIRE, op.Row(None), world(ended(LIVE, "failed", error=EXHAUSTED_ERROR))),
+    ),
+    Case(
+        "INV-EXECUTIONS-BOUNDED",
+        "a failure raises the limit of executions",
+        job_went(LIVE, op.Fail(job_id=1, token=CURRENT), row("requeued", execution_limit=9)),
+    ),
+    Case(
+        "INV-EXECUTIONS-BOUNDED",
+        "a job begins with a token",
+        went(
+            world(),
+            op.Create(),
+            op.Row(row("queued", id=5, executions=0)),
+            world(row("queued", id=5, executions=0), next_id=6),
+        ),
+    ),
+    Case(
+        "INV-NOTHING-LOST",
+        "the next id goes back, so that ids are given again",
+        went(world(), op.Cleanup(age=0), op.Number(0), world(next_id=1)),
+    ),
+    Case(
+        "INV-LOCKS-MATCH",
+        "a dead session keeps its locks",
+        went(
+            world(LIVE, sessions=(holding("a", (1, CURRENT)),)),
+            op.Crash(session="a"),
+            NOTHING,
+            world(LIVE, sessions=(holding("a", (1, CURRENT)),)),
+            LOCKED,
+        ),
+    ),
 )

@@ -44,11 +44,6 @@ _SPENT: Final = EXHAUSTED._replace(priority=3)
 
 UNNOTICED: Final = (
     Gap(
-        "an acquire fails a job whose lease is live",
-        "PS-CONCURRENCY-8",
-        went(world(LIVE), ACQUIRE, op.Row(None), world(ended(LIVE, "failed", error=EXHAUSTED_ERROR))),
-    ),
-    Gap(
         "an acquire fails a spent job that is worse than the one it takes",
         "PS-CONCURRENCY-8",
         went(
@@ -59,11 +54,6 @@ UNNOTICED: Final = (
         ),
     ),
     Gap("an acquire leaves a better spent job as it is", "PS-CONCURRENCY-8", got_none(world(EXHAUSTED))),
-    Gap(
-        "a failure raises the limit of executions",
-        "PS-CONCURRENCY-16",
-        job_went(LIVE, op.Fail(job_id=1, token=CURRENT), row("requeued", execution_limit=9)),
-    ),
     Gap(
         "the old call takes a job that is delayed",
         "PS-CONCURRENCY-19",
@@ -90,35 +80,9 @@ UNNOTICED: Final = (
         job_went(LIVE, op.Fail(job_id=1, token=CURRENT), row("requeued", available_at=0)),
     ),
     Gap(
-        "a job begins with a token",
-        "PS-CONCURRENCY-20",
-        went(
-            world(),
-            op.Create(),
-            op.Row(row("queued", id=5, executions=0)),
-            world(row("queued", id=5, executions=0), next_id=6),
-        ),
-    ),
-    Gap(
-        "the next id goes back, so that ids are given again",
-        "PS-CONCURRENCY-20",
-        went(world(), op.Cleanup(age=0), op.Number(0), world(next_id=1)),
-    ),
-    Gap(
         "an acquire whose reply is lost takes a worse job",
         "PS-CONCURRENCY-7",
         went(world(QUEUED, WORSE), op.LoseReply(call=ACQUIRE), NOTHING, world(QUEUED, _OTHER)),
-    ),
-    Gap(
-        "a dead session keeps its locks",
-        "PS-LOCKS-3",
-        went(
-            world(LIVE, sessions=(holding("a", (1, CURRENT)),)),
-            op.Crash(session="a"),
-            NOTHING,
-            world(LIVE, sessions=(holding("a", (1, CURRENT)),)),
-            LOCKED,
-        ),
     ),
     Gap(
         "a lock stays behind because its entry did not pass to the new token",
