@@ -296,7 +296,7 @@ class PromptStudioDatabase:
         worker_id: str | None = None,
         lease_seconds: int | None = None,
     ) -> JobRow | None:
-        """The row when the job has this status now, by this call or an earlier equal one; None when refused.
+        """The row when the call was applied, now or before; None when refused. The row's own status says where it is.
 
         With a token completed is `complete_job`, failed is `fail_job` (not retryable), queued is `release_job`.
         Without one it is an operator's move: queued to cancelled; processing to any other; failed to queued; and

@@ -41,7 +41,8 @@ class InvariantViolation(DatabaseError):
     """A write would have broken a rule of the store, which refused it: a defect here, or rows changed by hand.
 
     Attributes:
-        invariant: the rule's name, such as INV-LEASE-FIELDS, as in `specs/invariants.md`.
+        invariant: the rule's name: one of `specs/invariants.md`, such as INV-LEASE-FIELDS, or, where the rule is only
+            a value's range or form, its constraint's in the schema, such as priority_in_range.
     """
 
     def __init__(self, message: str, *, invariant: str) -> None:

@@ -86,10 +86,11 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The answer to a call on one job; true when the job is now as the caller wanted it.
+    """The answer to a call on one job; true when it was applied, by this call or by an earlier one of its name.
 
     Attributes:
-        kind: applied (this call did it), already (an earlier equal call did it, nothing changed), or why not.
+        kind: applied (this call did it), already (this token's call of that name, or the same tokenless move, was
+            applied before; nothing changed and arguments are not compared: look at `status`), or why not.
         status: the job's status as the call left it; None when there is no such job.
         late: the call was accepted under a lease that had already expired.
         job: the row, when applied or already.

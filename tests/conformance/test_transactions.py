@@ -3,10 +3,15 @@
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prompt_studio import DatabaseError, InputError, InvariantViolation, PromptStudioDatabase
+from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters
+from prompt_studio.storage.patience import Patience
+from prompt_studio.storage.sqlite.connection import SqliteConnection
+from prompt_studio.storage.statements import Statement
 from tests.conformance.conftest import Create
 from tests.conformance.virtual_time import VirtualClock
 
@@ -117,3 +122,49 @@ class TestTransaction:
             close_too_early()
         with PromptStudioDatabase(path, "tester", clock=clock) as database:
             assert database.count_jobs() == 0
+
+
+class TestInterruption:
+    @pytest.mark.parametrize("at", ["begin_write", "release_job", "commit"])
+    def test_leaves_no_lock_behind(
+        self, database: PromptStudioDatabase, create: Create, path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+    ) -> None:
+        job = create()
+        run = SqliteConnection.run
+
+        def interrupted(
+            connection: SqliteConnection, statement: Statement, parameters: Parameters = NO_PARAMETERS
+        ) -> object:
+            rows = run(connection, statement, parameters)
+            if statement.name == at:
+                raise KeyboardInterrupt
+            return rows
+
+        monkeypatch.setattr(SqliteConnection, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            database.release_job(job["id"], lease_token=1)
+        monkeypatch.undo()
+
+        rival = sqlite3.connect(path, timeout=0, isolation_level=None)
+        rival.execute("BEGIN IMMEDIATE")
+        rival.close()
+        assert database.cancel_job(job["id"])
+
+
+class TestCommitOfALongBlock:
+    def test_waits_for_others_although_the_block_took_long(
+        self, path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limits: list[Patience] = []
+        real = Patience.retry
+
+        def retry(patience: Patience, *arguments: Any) -> Any:  # noqa: ANN401 - passed through
+            limits.append(patience)
+            return real(patience, *arguments)
+
+        with PromptStudioDatabase(path, "client", clock=clock) as database:
+            monkeypatch.setattr(Patience, "retry", retry)
+            with database.transaction():
+                database.create_job("evaluation", 1, {})
+            begin, commit = limits[0], limits[-1]
+        assert begin is not commit

@@ -170,7 +170,9 @@ class TestAForeignFile:
     def test_of_a_newer_version_is_left_alone(self, made: Path, version: int) -> None:
         sql(made, "PRAGMA journal_mode = DELETE", f"INSERT INTO prompt_studio_schema VALUES ({version}, 0)")
         content = made.read_bytes()
-        with pytest.raises(SchemaError, match=f"version {version} of the schema, and this program knows 1: upgrade it"):
+        with pytest.raises(
+            SchemaError, match=f"version {version} of the schema, and this program knows 1: use a newer"
+        ):
             PromptStudioDatabase(made, "tester")
         assert made.read_bytes() == content
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import prompt_studio
+import prompt_studio_model
 from prompt_studio import InputError, InvariantViolation, JobRow, Outcome, PromptStudioDatabase
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import AdvisoryLock, Closing, IdempotencyRow, Job, Scope, Session, State, Status
@@ -22,6 +23,8 @@ START: Final = 1_700_000_000_000
 """Where the virtual clock begins, in milliseconds since 1970."""
 SOURCES: Final = Path(prompt_studio.__file__).parents[2]
 """Where the store under test came from, for the certificate."""
+MODEL_SOURCES: Final = Path(prompt_studio_model.__file__).parents[2]
+"""The same of the model."""
 
 
 class Tables(Protocol):

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from prompt_studio_model.checking.explore import Exploration
 from prompt_studio_model.table import Key
-from tests.harness.adapter import SOURCES
+from tests.harness.adapter import MODEL_SOURCES, SOURCES
 from tests.harness.lockstep import Coverage
 from tests.harness.pairs import ALL_PAIRS
 
@@ -54,7 +54,7 @@ class Conformance:
     steps_least: int = 0
     sometimes_expected: frozenset[str] = frozenset()
     pairs_expected: frozenset[Key] = ALL_PAIRS
-    violated: bool = False
+    failed: Verdict | None = None  # what a test of this store that did not pass came to
 
     @property
     def unwitnessed(self) -> list[str]:
@@ -65,8 +65,8 @@ class Conformance:
     @property
     def verdict(self) -> Verdict:
         """Holds if nothing was violated and all was witnessed in enough steps."""
-        if self.violated:
-            return "violated"
+        if self.failed is not None:
+            return self.failed
         return "holds" if not self.unwitnessed and self.coverage.steps >= self.steps_least else "inconclusive"
 
     def as_json(self) -> dict[str, Any]:
@@ -74,6 +74,7 @@ class Conformance:
         return {
             "steps": self.coverage.steps,
             "steps_least": self.steps_least,
+            "played": self.coverage.played,
             "examples": self.coverage.examples,
             "pairs_witnessed": len(self.pairs_expected & self.coverage.pairs.keys()),
             "pairs_total": len(self.pairs_expected),
@@ -117,7 +118,7 @@ class Certificate:
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
             "python": platform.python_version(),
-            "sources": str(SOURCES),
+            "sources": sorted({str(SOURCES), str(MODEL_SOURCES)}),
             "model": {
                 "verdict": worst(world.verdict for world in self.worlds.values()),
                 "worlds": {
@@ -147,7 +148,8 @@ class Certificate:
         for name, store in self.stores.items():
             entry = store.as_json()
             lines.append(
-                f"lockstep  {name:<9} {store.verdict:<12} {entry['steps']:>7,} steps, {entry['examples']:,} examples, "
+                f"lockstep  {name:<9} {store.verdict:<12} {entry['steps']:>7,} steps generated, "
+                f"{entry['played']:,} played, {entry['examples']:,} examples, "
                 f"pairs {entry['pairs_witnessed']} of {entry['pairs_total']}, {entry['seconds']} s"
             )
             if store.coverage.steps < store.steps_least:

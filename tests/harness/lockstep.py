@@ -36,14 +36,14 @@ class Violation(AssertionError):
 class Coverage:
     """What a run has done so far, for its certificate."""
 
-    steps: int = 0
+    steps: int = 0  # generated
+    played: int = 0  # known ways, walked again
     examples: int = 0
     pairs: Counter[Key] = field(default_factory=Counter)
     sometimes: Counter[str] = field(default_factory=Counter)
 
     def saw(self, seen: Transition) -> None:
-        """Count one transition."""
-        self.steps += 1
+        """Count what one transition witnessed."""
         pair = met(seen)
         if pair is not None:
             self.pairs[pair] += 1
@@ -53,11 +53,12 @@ class Coverage:
 class Lockstep:
     """One store beside the model, from an empty database on."""
 
-    def __init__(self, adapter: Adapter, settings: Settings, coverage: Coverage) -> None:
+    def __init__(self, adapter: Adapter, settings: Settings, coverage: Coverage, *, generated: bool = True) -> None:
         self.adapter = adapter
         self.settings = settings
         self.state = adapter.state()
         self._coverage = coverage
+        self._generated = generated
         self._history: list[Observed] = []
         coverage.examples += 1
 
@@ -71,6 +72,7 @@ class Lockstep:
         seen = observe(self.settings, before, invocation, response, self.adapter.state())
         self._judge(seen)
         self._coverage.saw(seen)
+        self._count()
         self._history.append(Step(before, invocation, response, seen.after))
         self.state = seen.after
         return response
@@ -81,7 +83,13 @@ class Lockstep:
         if now != self.state:
             changes = "\n".join(difference(self.state, now))
             raise Violation(["conformance"], f"a call that must change nothing changed\n{changes}")
-        self._coverage.steps += 1
+        self._count()
+
+    def _count(self) -> None:
+        if self._generated:
+            self._coverage.steps += 1
+        else:
+            self._coverage.played += 1
 
     def _judge(self, seen: Transition) -> None:
         allowed = step(seen.before, seen.invocation, self.settings)

@@ -4,6 +4,7 @@ The certificate is printed and written when every stateful test was selected, an
 run red. A run of some of them has no certificate: it says so, and its exit code is that of its tests.
 """
 
+import argparse
 import os
 import random
 import time
@@ -19,17 +20,25 @@ from tests.harness.lockstep import Violation
 from tests.harness.stores import STORES
 
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
+STEPS_LEAST: Final = 200
 _STARTED: Final = pytest.StashKey[float]()
 _SELECTED: Final = pytest.StashKey[tuple[int, int]]()
-_ENDED: Final = pytest.StashKey[set[str]]()
+_PASSED: Final = pytest.StashKey[set[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the stateful layers."""
     group = parser.getgroup("stateful", "the model against the stores")
     group.addoption(
-        "--steps", type=int, default=20_000, help="least steps of a store in lockstep (default: %(default)s)"
+        "--steps", type=int, default=20_000, help="least generated steps of a store in lockstep (default: %(default)s)"
     )
+
+
+def _steps(text: str) -> int:
+    steps = int(text)
+    if steps < STEPS_LEAST:
+        raise argparse.ArgumentTypeError(f"at least {STEPS_LEAST} steps are needed to make one example of each kind")
+    return steps
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -40,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = 0 if fixed else random.SystemRandom().randint(1, 2**32)
     config.stash[_STARTED] = time.monotonic()
     config.stash[CERTIFICATE] = Certificate(seed=int(config.option.hypothesis_seed))
-    config.stash[_ENDED] = set()
+    config.stash[_PASSED] = set()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -49,6 +58,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     collected = _stateful(items)
     yield
     config.stash[_SELECTED] = (_stateful(items), collected)
+    if _is_whole(config):
+        (config.rootpath / FILE).unlink(missing_ok=True)  # an old one must not speak for a run that never ends
 
 
 @pytest.hookimpl(wrapper=True)
@@ -57,12 +68,15 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Sort what ended a stateful test: a broken promise, or trouble of our own that proves nothing."""
     report = yield
-    if report.when == "teardown" and item.get_closest_marker("stateful"):
-        item.config.stash[_ENDED].add(item.nodeid)
+    if report.when == "call" and report.passed and item.get_closest_marker("stateful"):
+        item.config.stash[_PASSED].add(item.nodeid)
     if report.outcome != "passed" and item.get_closest_marker("stateful"):
         certificate = item.config.stash[CERTIFICATE]
         broken = [name for error in _violations(call.excinfo.value if call.excinfo else None) for name in error.names]
         certificate.violations += [f"{name} ({item.name})" for name in dict.fromkeys(broken)]
+        store = getattr(getattr(item, "callspec", None), "params", {}).get("store")
+        if store is not None and store.name in certificate.stores:
+            certificate.stores[store.name].failed = "violated" if broken else "inconclusive"
         if not broken:
             certificate.troubles.append(f"{item.nodeid}: {report.outcome} in {report.when}")
     return report
@@ -75,6 +89,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if _is_whole(config):
         certificate = config.stash[CERTIFICATE]
         certificate.troubles += _left_out(config, certificate)
+        if exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+            certificate.troubles.append(f"the run was cut short: {pytest.ExitCode(exitstatus).name.lower()}")
         certificate.seconds = time.monotonic() - config.stash[_STARTED]
         certificate.write(config.rootpath)
         if certificate.verdict != "holds" and exitstatus == pytest.ExitCode.OK:
@@ -97,9 +113,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _left_out(config: pytest.Config, certificate: Certificate) -> Iterator[str]:
     """Say what was selected and did not run to its end, as in a run that was interrupted or that gave up early."""
-    ended, (selected, _) = len(config.stash[_ENDED]), config.stash[_SELECTED]
-    if ended < selected:
-        yield f"{selected - ended} of {selected} stateful tests did not run"
+    passed, (selected, _) = len(config.stash[_PASSED]), config.stash[_SELECTED]
+    if passed < selected:
+        yield f"{selected - passed} of {selected} stateful tests did not pass, or did not run"
     yield from (f"the world {name} was not explored" for name in WORLDS.keys() - certificate.worlds.keys())
     yield from (f"the store {store.name} was not run" for store in STORES if store.name not in certificate.stores)
 

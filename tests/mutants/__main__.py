@@ -61,15 +61,21 @@ def suite(project: Path, steps: int) -> tuple[str, list[str]]:
     paths = os.pathsep.join(str(project / root) for root in (".", "impl", "model"))
     command = [sys.executable, "-m", "pytest", "-m", "stateful", *OPTIONS, f"--steps={steps}"]
     environment = os.environ | {"PYTHONPATH": paths, "HYPOTHESIS_PROFILE": "mutants"}
-    done = subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS_MAX, check=False
-    )
     certificate = project / "build" / "certificate.json"
+    certificate.unlink(missing_ok=True)
+    try:
+        done = subprocess.run(
+            command, cwd=project, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS_MAX, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end within {RUN_SECONDS_MAX} s", []
     if not certificate.exists():
         return "no certificate", [done.stdout[-2_000:] + done.stderr[-2_000:]]
     told = json.loads(certificate.read_text(encoding="utf-8"))
-    if told["sources"] != str(project):
+    if told["sources"] != [str(project)]:
         return f"ran {told['sources']}, not the mutant", []
+    if done.returncode != (0 if told["verdict"] == "holds" else 1):
+        return f"says {told['verdict']}, and ended with {done.returncode}", []
     return told["verdict"], list(dict.fromkeys(one.split(" ")[0] for one in told["violations"]))
 
 

@@ -66,6 +66,19 @@ class TestVerdict:
         certificate.stores["store"].coverage.steps = 19
         assert certificate.verdict == "inconclusive"
 
+    def test_is_inconclusive_when_steps_were_only_played(self) -> None:
+        certificate = complete()
+        coverage = certificate.stores["store"].coverage
+        coverage.steps, coverage.played = 0, 1_000_000
+        assert certificate.verdict == "inconclusive"
+
+    @pytest.mark.parametrize("came_to", ["violated", "inconclusive"])
+    def test_of_a_store_is_what_its_failed_test_came_to(self, came_to: Verdict) -> None:
+        certificate = complete()
+        certificate.stores["store"].failed = came_to
+        assert certificate.as_json()["stores"]["store"]["verdict"] == came_to
+        assert certificate.verdict == came_to
+
     def test_is_inconclusive_when_a_world_was_not_finished(self) -> None:
         certificate = complete()
         certificate.explored(explored("leases", complete=False), 1.0)
@@ -158,6 +171,18 @@ class TestRun:
             test_a="import pytest\n@pytest.mark.stateful\ndef test_a():\n    pytest.exit('enough', returncode=0)"
         )
         assert self.verdict(project)[0] == "inconclusive"
+
+    @pytest.mark.parametrize("end", ["raise KeyboardInterrupt", "pytest.exit('enough', returncode=0)"])
+    def test_that_is_cut_short_at_its_end_is_inconclusive(self, project: pytest.Pytester, end: str) -> None:
+        project.makepyfile(test_more=f"import pytest\n@pytest.mark.stateful\ndef test_more():\n    {end}")
+        assert self.verdict(project)[0] == "inconclusive"
+
+    def test_takes_the_old_certificate_away_first(self, project: pytest.Pytester) -> None:
+        old = project.mkdir("build") / "certificate.json"
+        old.write_text('{"verdict": "holds"}')
+        project.makepyfile(test_more="import os, pytest\n@pytest.mark.stateful\ndef test_more():\n    os._exit(1)")
+        project.runpytest_subprocess("-q")
+        assert not old.exists()
 
     def test_without_a_store_is_inconclusive_and_red(self, project: pytest.Pytester) -> None:
         project.makepyfile(test_everything=STAND_IN.replace("for store in STORES:", "for store in ():"))

@@ -79,7 +79,7 @@ class Session:
         if self._callers:
             raise InputError("a transaction() is open on this thread already: use that one")
 
-        with self._transaction(self.patience()):
+        with self._transaction(self.patience(), long=True):
             self._callers, self._spoiled = True, False
             try:
                 yield
@@ -113,13 +113,14 @@ class Session:
             return operation(self)
 
     @contextmanager
-    def _transaction(self, patience: Patience) -> Iterator[None]:
+    def _transaction(self, patience: Patience, *, long: bool = False) -> Iterator[None]:
         with held(self._connection):
-            patience.retry(lambda: self.run(self._begin_write))
-            try:
+            try:  # around the BEGIN too: an interruption may arrive just after it took the lock
+                patience.retry(lambda: self.run(self._begin_write))
                 yield
                 # Tried again in its place: a rollback would let new readers in, and the next try meet them again.
-                patience.retry(lambda: self.run(COMMIT))
+                # A long one is the caller's own block, whose time was not spent on waiting for others.
+                (self.patience() if long else patience).retry(lambda: self.run(COMMIT))
             except BaseException:
                 self._roll_back()
                 raise

@@ -80,7 +80,10 @@ def _refuse_foreign(session: Session, contents: list[str], path: str) -> None:
         found, known = session.read(lambda _: session.run(SCHEMA_VERSION))[0]["version"], len(schema_texts("sqlite"))
         if found == known:  # impl: PS-FAULTS-3
             return
-        raise SchemaError(f"{path} has version {found} of the schema, and this program knows {known}: upgrade it")
+        raise SchemaError(
+            f"{path} has version {found} of the schema, and this program knows {known}: "
+            "use a newer version of this library, or name another file"
+        )
     if "prompt_studio_job_queue" in contents:
         raise SchemaError(
             f"{path} was made by a program older than this library, and this version cannot convert it: "
