@@ -11,15 +11,14 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from prompt_studio_model.checking.explore import Exploration
+from prompt_studio_model.checking.explore import Exploration, Verdict
 from prompt_studio_model.table import Key
 from tests.harness.adapter import MODEL_SOURCES, SOURCES
 from tests.harness.lockstep import Coverage
 from tests.harness.pairs import ALL_PAIRS
 
-Verdict = Literal["holds", "violated", "inconclusive"]
 FILE: Final = Path("build") / "certificate.json"
 UNWITNESSED_SHOWN: Final = 10
 

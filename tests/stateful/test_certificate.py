@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from prompt_studio_model.checking.explore import Exploration
-from tests.harness.certificate import Certificate, Conformance, Verdict, worst
+from prompt_studio_model.checking.explore import Exploration, Verdict
+from tests.harness.certificate import Certificate, Conformance, worst
 from tests.harness.lockstep import Coverage
 from tests.harness.pairs import ALL_PAIRS
 
