@@ -1,10 +1,19 @@
 """The `.sql` files and their loader."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from prompt_studio.storage.statements import StatementError, Statements, load_statements, query_text, schema_texts
+from prompt_studio.storage.statements import (
+    Language,
+    Statement,
+    StatementError,
+    Statements,
+    load_statements,
+    query_text,
+    schema_texts,
+)
 
 pytestmark = pytest.mark.conformance
 
@@ -22,8 +31,12 @@ SELECT 1 WHERE status = '{status}';
 """
 
 
-def loaded(shared: str, overrides: str | None = None) -> Statements:
-    return load_statements(shared, overrides, now="clock()", placeholder="%({})s".format)
+PLAIN = Language(now="clock()", milliseconds="", epoch="0", placeholder="%({})s".format)
+WITH_CLOCK = replace(PLAIN, now="(SELECT now FROM clock)", clock="clock AS (SELECT 1 AS now)", milliseconds="* ms")
+
+
+def loaded(shared: str, own: str | None = None, language: Language = PLAIN) -> Statements:
+    return load_statements(shared, own, language)
 
 
 class TestLoadStatements:
@@ -31,6 +44,24 @@ class TestLoadStatements:
         one = loaded(SHARED)["one"]
         assert one.name == "one"
         assert one.sql == "/* one */ SELECT %(value)s, clock(), '10:30' -- impl: X\nFROM somewhere"
+
+    def test_reads_the_clock_once_where_the_language_has_a_table_for_it(self) -> None:
+        text = "-- name: later\n-- Adds.\nSELECT ${now} + 1 ${milliseconds};\n-- name: none\n-- No clock.\nSELECT 1"
+        statements = loaded(text, language=WITH_CLOCK)
+        assert statements["later"].sql == (
+            "/* later */ WITH clock AS (SELECT 1 AS now) SELECT (SELECT now FROM clock) + 1 * ms"
+        )
+        assert statements["none"].sql == "/* none */ SELECT 1"
+
+    def test_leaves_the_clock_where_a_statement_puts_it(self) -> None:
+        text = "-- name: own\n-- Has more tables.\nWITH ${clock}, other AS (SELECT 2) SELECT ${now}"
+        assert loaded(text, language=WITH_CLOCK)["own"].sql.count("clock AS") == 1
+
+    @pytest.mark.parametrize(
+        ("sql", "changes"), [("UPDATE prompt_x SET", True), ("SELECT 1 FOR NO KEY UPDATE", False), ("COMMIT", True)]
+    )
+    def test_knows_what_may_change_a_row(self, sql: str, *, changes: bool) -> None:
+        assert Statement("any", sql).changes is changes
 
     def test_makes_one_statement_for_each_status(self) -> None:
         names = [statement.name for statement in loaded(SHARED)]
@@ -49,13 +80,16 @@ class TestLoadStatements:
             ("-- name: one\nSELECT 1;", None, "'one' needs a name, a line of comment"),
             ("-- name: one\n-- Nothing follows.\n", None, "'one' needs a name, a line of comment"),
             ("-- name: \n-- Nameless.\nSELECT 1", None, "'' needs a name"),
-            (SHARED, "-- name: one\n-- Just so.\nSELECT 2;", "'one' must begin with '-- Differs because'"),
-            (SHARED, "-- name: two\n-- Differs because.\nSELECT 2;", "nothing to override for two"),
+            (SHARED, "-- name: one\n-- Just so.\nSELECT 2;", "'one' of a dialect must begin with '-- Differs because'"),
+            (SHARED, "-- name: two\n-- Just so.\nSELECT 2;", "'two' of a dialect must begin with '-- Only here because'"),
         ],
     )
     def test_refuses_a_file_that_breaks_its_rules(self, shared: str, overrides: str | None, says: str) -> None:
         with pytest.raises(StatementError, match=re.escape(says)):
             loaded(shared, overrides)
+
+    def test_lets_a_dialect_have_statements_of_its_own(self) -> None:
+        assert loaded(SHARED, "-- name: two\n-- Only here because.\nSELECT 2;")["two"].sql == "/* two */ SELECT 2"
 
     def test_has_no_statement_that_nobody_wrote(self) -> None:
         with pytest.raises(StatementError, match="no statement named 'two'"):

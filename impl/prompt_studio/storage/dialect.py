@@ -6,11 +6,15 @@ At most ten questions. An operation that wants to ask an eleventh probably wants
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from prompt_studio.jobs import JobRow
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 from prompt_studio.storage.statements import Statement, Statements
+
+if TYPE_CHECKING:  # the two ask the dialect for its answers
+    from prompt_studio.storage.claims import Claims
+    from prompt_studio.storage.transactions import Sessions
 
 Parameters = Mapping[str, object]
 Row = Mapping[str, Any]
@@ -68,7 +72,13 @@ class Dialect(Protocol):
         """Initialise an empty database, accept one of this version, refuse and never alter anything else."""
 
     def connect(self) -> Connection:
-        """A new session."""
+        """A new connection, of one thread."""
+
+    def claims(self, sessions: Sessions) -> Claims:
+        """How jobs are claimed, and where the calls under a lease run."""
+
+    def close(self) -> None:
+        """Let go of what all connections share; nothing may be in use."""
 
     def job(self, row: Row) -> JobRow:
         """A row of the job table as callers see it."""

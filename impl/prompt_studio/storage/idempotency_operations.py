@@ -39,13 +39,16 @@ class IdempotencyOperations(Operations):
         name = "record_key_without_user" if key.user_id is None else "record_key_of_user"
 
         def operation(session: Session) -> IdempotencyRecord:
-            if self._run(session, name, parameters):
-                return IdempotencyRecord(entity_id, created=True)
-            # Whoever was first is the answer, even when its row expires between the two statements.
-            winner = self._run(session, _lookup(key), parameters | {"retention_milliseconds": None})
-            return IdempotencyRecord(winner[0]["entity_id"], created=False)
+            while True:
+                if self._run(session, name, parameters):
+                    return IdempotencyRecord(entity_id, created=True)
+                # Whoever was first is the answer, even when its row expires between the two statements. It is read in
+                # a second one, since the first would see only what was there when it began.
+                winner = self._run(session, _lookup(key), parameters | {"retention_milliseconds": None})
+                if winner:
+                    return IdempotencyRecord(winner[0]["entity_id"], created=False)
 
-        return self._sessions.current().write(operation, joins=True)
+        return self._sessions.current().write(operation, joins=True, alone=True)
 
     def _parameters(self, key: Key) -> dict[str, object]:
         retention = self._settings.idempotency_retention_seconds

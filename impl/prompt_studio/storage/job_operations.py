@@ -56,7 +56,7 @@ class JobOperations(Operations):
         def operation(session: Session) -> JobRow:
             return cast("JobRow", self._job(session, "create_job", parameters))
 
-        return self._sessions.current().write(operation, joins=True)
+        return self._sessions.current().write(operation, joins=True, alone=True)
 
     def get_job(self, job_id: int) -> JobRow | None:
         """The job with this id."""
@@ -85,18 +85,25 @@ class JobOperations(Operations):
         self, job_id: int, status: JobStatus, *, error_message: str | None = None, result: str | None = None
     ) -> Outcome:
         """An operator's change of status, except to processing; None keeps the error or result that there is."""
-        return self._guarded(
+        outcome = self._guarded(
+            self._sessions.current(),
             _MOVES[status],
             {"job_id": job_id, "error_message": error_message, "result": result},
             applied,
             lambda job: refused_move(job, status),
         )
+        self._claims.moved(outcome)
+        return outcome
 
     def retry_failed(self, job_id: int) -> Outcome:
         """An operator's retry of a failed job."""
-        return self._guarded(("retry_failed_job",), {"job_id": job_id}, applied, refused_retry)
+        session = self._sessions.current()
+        outcome = self._guarded(session, ("retry_failed_job",), {"job_id": job_id}, applied, refused_retry)
+        self._claims.moved(outcome)
+        return outcome
 
     def cleanup_jobs(self, older_than_days: int) -> int:
         """How many terminal jobs were deleted, all that ended longer ago than this."""
         parameters = {"age_milliseconds": older_than_days * DAY_MILLISECONDS}
-        return self._sessions.current().write(lambda session: len(self._run(session, "cleanup_jobs", parameters)))
+        session = self._sessions.current()
+        return session.write(lambda session: len(self._run(session, "cleanup_jobs", parameters)), alone=True)

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from prompt_studio.jobs import ClosedBy, JobRow, JobStatus, JobType, Outcome
 from prompt_studio.storage.operations import MILLISECONDS, Operations, wanted_types
 from prompt_studio.storage.outcomes import applied, refused_move, refused_owner, refused_token
-from prompt_studio.storage.transactions import Session
 
 EXHAUSTED_PER_CALL_MAX: Final = 100
 """How many jobs without an execution left one acquire fails on its way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one transaction of an acquire did: failed an exhausted job, or (none was in the way) leased one or none."""
-
-    exhausted: bool
-    job: JobRow | None = None
 
 
 class LeaseOperations(Operations):
@@ -35,32 +25,23 @@ class LeaseOperations(Operations):
         Exhausted expired jobs that are better are failed first, best first, each in a transaction of its own: a
         crash on the way then loses nothing, and no rival waits for all of them.
         """
-        parameters = {**self._lease(worker_id, lease_seconds), **wanted_types(job_types)}
-        session = self._sessions.current()
-        patience = session.patience()
-
-        def claim(session: Session) -> Step:
-            return Step(exhausted=False, job=self._job(session, "acquire_best_job", parameters))
-
-        def fail_or_claim(session: Session) -> Step:
-            if self._run(session, "fail_best_exhausted_job", parameters):
-                return Step(exhausted=True)
-            return claim(session)
-
+        self._sessions.current().refuse_callers_transaction()
+        claim = self._claims.begin(lease_seconds, {**self._lease(worker_id, lease_seconds), **wanted_types(job_types)})
         for _ in range(EXHAUSTED_PER_CALL_MAX):
-            step = session.write(fail_or_claim, patience=patience)
+            step = claim.step(fails_exhausted=True)
             if not step.exhausted:
                 return step.job
-        return session.write(claim, patience=patience).job
+        return claim.step(fails_exhausted=False).job
 
     def acquire_this_job(self, job_id: int, worker_id: str | None, lease_seconds: int) -> Outcome:
         """One job, leased, if it is queued and available."""
-        return self._guarded(
-            ("acquire_this_job",),
-            {"job_id": job_id, **self._lease(worker_id, lease_seconds)},
-            applied,
-            lambda job: refused_move(job, JobStatus.PROCESSING),
-        )
+        self._sessions.current().refuse_callers_transaction()
+        claim = self._claims.begin(lease_seconds, {"job_id": job_id, **self._lease(worker_id, lease_seconds)})
+        job = claim.this()
+        if job is not None:
+            return applied(job)
+        found = self._read_jobs("get_job", {"job_id": job_id})
+        return refused_move(found[0] if found else None, JobStatus.PROCESSING)
 
     def renew_lease(self, job_id: int, lease_token: int, seconds: int) -> Outcome:
         """A lease that ends no earlier than it did, and no earlier than this many seconds from now."""
@@ -71,6 +52,7 @@ class LeaseOperations(Operations):
     def renew_lease_by_owner(self, job_id: int, worker_id: str, seconds: int) -> Outcome:
         """The same for a caller without a token; names are reused, so this proves less."""
         return self._guarded(
+            self._sessions.current(),
             ("renew_lease_by_owner",),
             {"job_id": job_id, "worker_id": worker_id, "lease_milliseconds": seconds * MILLISECONDS},
             _applied_under_lease,
@@ -97,12 +79,16 @@ class LeaseOperations(Operations):
     def _with_token(
         self, name: str, job_id: int, lease_token: int, closing: ClosedBy | None, more: Mapping[str, object]
     ) -> Outcome:
-        return self._guarded(
+        self._sessions.current().refuse_callers_transaction()
+        outcome = self._guarded(
+            self._claims.session(),
             (name,),
             {"job_id": job_id, "lease_token": lease_token, **more},
             _applied_under_lease,
             lambda job: refused_token(job, lease_token, closing),
         )
+        self._claims.told(job_id, lease_token, outcome, closing)
+        return outcome
 
     def _lease(self, worker_id: str | None, lease_seconds: int) -> dict[str, object]:
         # A nameless worker gets a name of its own: with the last owner's it could renew what was that one's.

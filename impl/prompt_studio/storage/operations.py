@@ -20,6 +20,7 @@ class Operations:
         self._dialect = dialect
         self._sessions = sessions
         self._settings = settings
+        self._claims = dialect.claims(sessions)
 
     def _run(self, session: Session, name: str, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
         return session.run(self._dialect.statements[name], parameters)
@@ -36,21 +37,36 @@ class Operations:
 
     def _guarded(
         self,
+        session: Session,
         statements: Sequence[str],
         parameters: Parameters,
         applied: Callable[[JobRow], Outcome],
         refused: Callable[[JobRow | None], Outcome],
     ) -> Outcome:
-        """Try guarded statements in turn, in one transaction; look at the row only to explain why none was applied."""
+        """Try guarded statements in turn; look at the row only to explain why none was applied.
 
-        def operation(session: Session) -> Outcome:
+        Where others can write at the same time, a statement that applies is committed by itself. If none does, the
+        row is locked and they are tried once more, so that the row which is looked at is the one that refused.
+        """
+
+        def tried(session: Session) -> Outcome | None:
             for name in statements:
                 job = self._job(session, name, parameters)
                 if job is not None:
                     return applied(job)
-            return refused(self._job(session, "get_job", parameters))
+            return None
 
-        return self._sessions.current().write(operation)
+        def explained(session: Session) -> Outcome:
+            if not self._dialect.capabilities.one_writer:
+                self._run(session, "hold_job", parameters)
+            return tried(session) or refused(self._job(session, "get_job", parameters))
+
+        patience = session.patience()
+        if not self._dialect.capabilities.one_writer:
+            outcome = session.write(tried, alone=True, patience=patience)
+            if outcome is not None:
+                return outcome
+        return session.write(explained, patience=patience)
 
 
 def wanted_types(job_types: Sequence[JobType]) -> dict[str, JobType]:

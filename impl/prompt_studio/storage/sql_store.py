@@ -25,7 +25,11 @@ class SqlStore(JobOperations, LeaseOperations, IdempotencyOperations, Statistics
             DatabaseError: it cannot be opened, or is not ours; it was not altered.
         """
         super().__init__(dialect, Sessions(dialect, retry_seconds=settings.write_retry_seconds), settings)
-        dialect.prepare()
+        try:
+            dialect.prepare()
+        except BaseException:
+            dialect.close()
+            raise
 
     @property
     def backend_type(self) -> BackendType:
@@ -47,4 +51,6 @@ class SqlStore(JobOperations, LeaseOperations, IdempotencyOperations, Statistics
 
     def close(self) -> None:
         """Close all connections of this process."""
+        self._claims.close()
         self._sessions.close()
+        self._dialect.close()

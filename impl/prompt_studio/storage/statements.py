@@ -1,16 +1,17 @@
 """The named SQL statements, read from `.sql` files.
 
 A file is a list of entries: `-- name: the_name`, then one line of comment that says what the statement does, then the
-statement. A dialect may give a second file whose entries replace those of the first; each of them must say why
-(`-- Differs because ...`). Texts may hold `${now}`, which becomes the dialect's clock, and `:parameters`, which become
-its placeholders. An entry whose name holds `{status}` stands for one statement for each status: a status must be a
-literal in the text, since a planner uses a partial index only where it sees the index's own predicate.
+statement. A dialect may give a second file. An entry of it that replaces a shared one says why (`-- Differs because
+...`), and so does one that has no namesake (`-- Only here because ...`). Texts may hold `${now}` and the other words of
+a `Language`, and `:parameters`, which become its placeholders. An entry whose name holds `{status}` stands for one
+statement for each status: a status must be a literal in the text, since a planner uses a partial index only where it
+sees the index's own predicate.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -23,7 +24,9 @@ _ENTRY: Final = re.compile(
     r"^-- name: *(?P<name>\S*) *\n(?P<comment>-- .+\n)?(?P<body>(?:(?!-- name:).*\n?)*)", re.MULTILINE
 )
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z]\w*)")
+_CHANGES: Final = re.compile(r"\b(?:INSERT INTO|UPDATE prompt_|DELETE FROM|COMMIT)")
 _DIFFERS: Final = "-- Differs because"
+_ONLY_HERE: Final = "-- Only here because"
 
 
 class StatementError(Exception):
@@ -36,6 +39,30 @@ class Statement:
 
     name: str
     sql: str
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change a row, so that its effect is unknown when its answer is lost."""
+        return _CHANGES.search(self.sql) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """How one database says what the shared texts leave open.
+
+    Attributes:
+        now: an expression for the database's clock, the same instant wherever it stands in a statement.
+        milliseconds: what follows a number to make it a duration of so many milliseconds.
+        epoch: the instant from which stored times are counted.
+        placeholder: the form of a parameter, made from its name.
+        clock: a common table expression that `now` reads; None where the database needs none.
+    """
+
+    now: str
+    milliseconds: str
+    epoch: str
+    placeholder: Callable[[str], str]
+    clock: str | None = None
 
 
 class Statements:
@@ -54,21 +81,22 @@ class Statements:
         return iter(self._statements.values())
 
 
-def load_statements(shared: str, overrides: str | None, *, now: str, placeholder: Callable[[str], str]) -> Statements:
-    """The statements of the text `shared`, with those of `overrides` in place of their namesakes."""
-    entries = dict(_entries(shared))
-    if overrides is not None:
-        replacing = dict(_entries(overrides, must_differ=True))
-        unknown = replacing.keys() - entries.keys()
-        if unknown:
-            raise StatementError(f"there is nothing to override for {', '.join(sorted(unknown))}")
-        entries |= replacing
-    return Statements(
-        {
-            name: Statement(name, _rendered(name, text, now=now, placeholder=placeholder))
-            for name, text in entries.items()
-        }
-    )
+def load_statements(shared: str, own: str | None, language: Language) -> Statements:
+    """The statements of the text `shared`, replaced and completed by those of the dialect's `own`."""
+    entries = {name: body for name, _, body in _entries(shared)}
+    if own is not None:
+        entries |= _reasoned(own, entries.keys())
+    return Statements({name: Statement(name, _rendered(name, text, language)) for name, text in entries.items()})
+
+
+def _reasoned(own: str, shared: Collection[str]) -> dict[str, str]:
+    entries = {}
+    for name, comment, body in _entries(own):
+        reason = _DIFFERS if name in shared else _ONLY_HERE
+        if not comment.startswith(reason):
+            raise StatementError(f"the entry {name!r} of a dialect must begin with {reason!r}")
+        entries[name] = body
+    return entries
 
 
 def query_text(file_name: str) -> str:
@@ -86,19 +114,17 @@ def _package_directory(name: str) -> Traversable:
     return files("prompt_studio.storage").joinpath(name)
 
 
-def _entries(text: str, *, must_differ: bool = False) -> Iterator[tuple[str, str]]:
+def _entries(text: str) -> Iterator[tuple[str, str, str]]:
     seen: set[str] = set()
     for entry in _ENTRY.finditer(text):
         name, comment, body = entry["name"], entry["comment"] or "", entry["body"].strip()
         if not (name and comment and body):
             raise StatementError(f"the entry {name!r} needs a name, a line of comment and a statement")
-        if must_differ and not comment.startswith(_DIFFERS):
-            raise StatementError(f"the override {name!r} must begin with {_DIFFERS!r}")
         for one_name, one_body in _family(name, body):
             if one_name in seen:
                 raise StatementError(f"there are two statements named {one_name!r}")
             seen.add(one_name)
-            yield one_name, one_body
+            yield one_name, comment, one_body
 
 
 def _family(name: str, body: str) -> Iterator[tuple[str, str]]:
@@ -109,7 +135,10 @@ def _family(name: str, body: str) -> Iterator[tuple[str, str]]:
         yield name.replace("{status}", status), body.replace("{status}", status)
 
 
-def _rendered(name: str, text: str, *, now: str, placeholder: Callable[[str], str]) -> str:
-    sql = _PARAMETER.sub(lambda match: placeholder(match[1]), text.rstrip(";"))
+def _rendered(name: str, text: str, language: Language) -> str:
+    if language.clock is not None and "${now}" in text and "${clock}" not in text:
+        text = "WITH ${clock} " + text
+    sql = _PARAMETER.sub(lambda match: language.placeholder(match[1]), text.rstrip(";"))
+    words = {"now": language.now, "milliseconds": language.milliseconds, "epoch": language.epoch}
     # The name travels with the text, so that a database's own list of running statements can be read.
-    return f"/* {name} */ " + Template(sql).substitute(now=now)
+    return f"/* {name} */ " + Template(sql).substitute(words, clock=language.clock)

@@ -1,8 +1,9 @@
 """How statements become transactions: one session for each thread, one transaction for each operation.
 
 A read is one statement outside of any transaction, so it leaves none open. A write begins, runs, commits; if anything
-goes wrong in between, whatever it is, it rolls back. A caller may put several calls into a transaction of his own;
-after an error of the database that transaction can only be rolled back, as half of it may be gone.
+goes wrong in between, whatever it is, it rolls back. Where several sessions can write at once, a write of one statement
+is a transaction by itself. A caller may put several calls into a transaction of his own; after an error of the database
+that transaction can only be rolled back, as half of it may be gone.
 """
 
 from __future__ import annotations
@@ -26,10 +27,22 @@ Answer = TypeVar("Answer")
 class Session:
     """One thread's connection, and the transaction that is open on it."""
 
-    def __init__(self, connection: Connection, begin_write: Statement, *, retry_seconds: float) -> None:
+    def __init__(
+        self, connection: Connection, begin_write: Statement, *, retry_seconds: float, one_writer: bool
+    ) -> None:
+        """A session on this connection.
+
+        Args:
+            connection: of which nobody else may be in the middle of something.
+            begin_write: how a transaction that will write begins.
+            retry_seconds: how long one call waits for others, in all.
+            one_writer: others are met at BEGIN and COMMIT only, and leave the transaction as it was; otherwise any
+                statement may meet them, the transaction is then lost, and the whole operation is tried again.
+        """
         self._connection = connection
         self._begin_write = begin_write
         self._retry_seconds = retry_seconds
+        self._one_writer = one_writer
         self._callers = False
         self._spoiled = False
         self._ended = False
@@ -52,26 +65,46 @@ class Session:
             return self.patience().retry(lambda: operation(self))  # impl: PS-FAULTS-1
 
     def write(
-        self, operation: Callable[[Session], Answer], *, joins: bool = False, patience: Patience | None = None
+        self,
+        operation: Callable[[Session], Answer],
+        *,
+        joins: bool = False,
+        alone: bool = False,
+        patience: Patience | None = None,
     ) -> Answer:
         """The answer of a write, which is committed when this returns, and rolled back when it raises.
 
         Args:
-            operation: what to do; it may be given up, and is never run twice.
+            operation: what to do; what it did is undone before it is tried again.
             joins: it may be part of the caller's transaction, and is then committed with it.
+            alone: each of its statements may be committed by itself.
             patience: what is left of it, when one call needs several transactions.
 
         Raises:
             InputError: it may not join, and the caller has a transaction open.
         """
-        if not self._callers:
-            return self._committed(operation, patience or self.patience())
-        if joins:  # impl: PS-CONCURRENCY-23
+        patience = patience or self.patience()
+        if self._callers and joins:  # impl: PS-CONCURRENCY-23
             return self._joined(operation)
-        raise InputError(
-            "this call cannot be part of a transaction(), since its answer must be committed when it is read: "
-            "call it before or after"
-        )
+        self.refuse_callers_transaction()
+        if self._one_writer:
+            return self._committed(operation, patience)
+        if not alone:
+            return patience.retry(lambda: self._committed(operation, patience))
+        with held(self._connection):
+            return patience.retry(lambda: operation(self))
+
+    def refuse_callers_transaction(self) -> None:
+        """Refuse a call that must not be part of the caller's transaction, while he has one open.
+
+        Raises:
+            InputError: he has.
+        """
+        if self._callers:
+            raise InputError(
+                "this call cannot be part of a transaction(), since its answer must be committed when it is read: "
+                "call it before or after"
+            )
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -118,9 +151,12 @@ class Session:
             try:  # around the BEGIN too: an interruption may arrive just after it took the lock
                 patience.retry(lambda: self.run(self._begin_write))
                 yield
-                # Tried again in its place: a rollback would let new readers in, and the next try meet them again.
-                # A long one is the caller's own block, whose time was not spent on waiting for others.
-                (self.patience() if long else patience).retry(lambda: self.run(COMMIT))
+                if self._one_writer:
+                    # Tried again in its place: a rollback would let new readers in, and the next try meet them again.
+                    # A long one is the caller's own block, whose time was not spent on waiting for others.
+                    (self.patience() if long else patience).retry(lambda: self.run(COMMIT))
+                else:
+                    self.run(COMMIT)
             except BaseException:
                 self._roll_back()
                 raise
@@ -183,11 +219,20 @@ class Sessions:
         if session is None:
             if self._closed:
                 raise StoreUnavailable("this database was closed: open it again")
-            session = Session(self._dialect.connect(), self._dialect.begin_write, retry_seconds=self._retry_seconds)
+            session = self.opened(self._dialect.connect())
             self._local.session = session
             self._end_those_of_ended_threads()
             self._all[threading.current_thread()] = session
         return session
+
+    def opened(self, connection: Connection) -> Session:
+        """A session on this connection, which belongs to no thread."""
+        return Session(
+            connection,
+            self._dialect.begin_write,
+            retry_seconds=self._retry_seconds,
+            one_writer=self._dialect.capabilities.one_writer,
+        )
 
     def close(self) -> None:
         """Close all connections of this process, whichever thread uses them. Closing twice is allowed.

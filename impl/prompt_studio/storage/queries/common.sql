@@ -3,6 +3,7 @@
 -- Each write carries its whole guard, so that guard and effect are one step; none relies on an earlier read.
 -- What stands to the right of a SET is the row as it was found. `${now}` is the database's clock. Statuses are
 -- literals, as in the partial indexes. Any one of three job types is `job_type IN (:job_type_1, ..., :job_type_3)`.
+-- `${now} + n ${milliseconds}` is n milliseconds later, and `${epoch} + n ${milliseconds}` is n of them after 1970.
 
 -- name: create_job
 -- Inserts a queued job; without a time from which it is available it is so at once.
@@ -11,7 +12,7 @@ INSERT INTO prompt_studio_job_queue (
     created_at, available_at, execution_limit
 ) VALUES ( -- impl: PS-CONCURRENCY-20
     :uuid, :job_type, :entity_id, :project_id, :priority, 'queued', :payload, :max_retries, :client_id,
-    ${now}, COALESCE(:available_at, ${now}), :max_retries + 1
+    ${now}, COALESCE(${epoch} + CAST(:available_at AS BIGINT) ${milliseconds}, ${now}), :max_retries + 1
 ) RETURNING *;
 
 -- name: get_job
@@ -53,48 +54,12 @@ ORDER BY created_at, id LIMIT :limit;
 SELECT * FROM prompt_studio_job_queue WHERE entity_id = :entity_id AND job_type = :job_type
 ORDER BY created_at DESC, id DESC LIMIT :limit;
 
--- name: fail_best_exhausted_job
--- Fails the best expired job without an execution left, if no eligible job is better than it.
-UPDATE prompt_studio_job_queue
-SET status = 'failed', completed_at = ${now}, error_message = 'lease expired, attempts exhausted',
-    leased_until = NULL, lease_owner = NULL, closed_token = NULL, closed_by = NULL
-WHERE id = (
-        SELECT exhausted.id FROM (
-            SELECT id, priority, created_at FROM prompt_studio_job_queue
-            WHERE status = 'processing' AND leased_until <= ${now}
-                AND executions >= execution_limit -- impl: PS-CONCURRENCY-8
-                AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
-            ORDER BY priority DESC, created_at, id LIMIT 1
-        ) AS exhausted
-        WHERE NOT EXISTS (
-            SELECT 1 FROM (
-                SELECT id, priority, created_at FROM prompt_studio_job_queue
-                WHERE status = 'queued' AND available_at <= ${now}
-                    AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
-                ORDER BY priority DESC, created_at, id LIMIT 1
-            ) AS eligible
-            WHERE (-eligible.priority, eligible.created_at, eligible.id)
-                < (-exhausted.priority, exhausted.created_at, exhausted.id)
-        ) AND NOT EXISTS (
-            SELECT 1 FROM (
-                SELECT id, priority, created_at FROM prompt_studio_job_queue
-                WHERE status = 'processing' AND leased_until <= ${now} AND executions < execution_limit
-                    AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
-                ORDER BY priority DESC, created_at, id LIMIT 1
-            ) AS eligible
-            WHERE (-eligible.priority, eligible.created_at, eligible.id)
-                < (-exhausted.priority, exhausted.created_at, exhausted.id)
-        )
-    )
-    AND status = 'processing' AND leased_until <= ${now} AND executions >= execution_limit
-RETURNING id;
-
 -- name: acquire_best_job
 -- Leases the best eligible job: the better one of the best queued and the best expired.
 UPDATE prompt_studio_job_queue
 SET was_reclaim = (status = 'processing'),
     retry_count = CASE WHEN status = 'processing' THEN retry_count + 1 ELSE retry_count END,
-    status = 'processing', lease_owner = :worker_id, leased_until = ${now} + :lease_milliseconds,
+    status = 'processing', lease_owner = :worker_id, leased_until = ${now} + :lease_milliseconds ${milliseconds},
     lease_token = lease_token + 1, -- impl: PS-CONCURRENCY-5
     executions = executions + 1, -- impl: PS-CONCURRENCY-16
     started_at = ${now}, late = FALSE,
@@ -128,7 +93,8 @@ RETURNING *;
 -- Leases one job if it is queued and available, for an operator who names it.
 UPDATE prompt_studio_job_queue
 SET status = 'processing', was_reclaim = FALSE, lease_owner = :worker_id,
-    leased_until = ${now} + :lease_milliseconds, lease_token = lease_token + 1, executions = executions + 1,
+    leased_until = ${now} + :lease_milliseconds ${milliseconds},
+    lease_token = lease_token + 1, executions = executions + 1,
     started_at = ${now}, late = FALSE, error_message = NULL, result = NULL, closed_token = NULL, closed_by = NULL
 WHERE id = :job_id AND status = 'queued' AND available_at <= ${now}
 RETURNING *;
@@ -136,8 +102,9 @@ RETURNING *;
 -- name: renew_lease
 -- Moves the end of the token's lease, never back; a lease that has expired is renewed all the same.
 UPDATE prompt_studio_job_queue
-SET leased_until = CASE WHEN leased_until > ${now} + :lease_milliseconds THEN leased_until -- impl: PS-CONCURRENCY-3
-        ELSE ${now} + :lease_milliseconds END,
+SET leased_until = CASE -- impl: PS-CONCURRENCY-3
+        WHEN leased_until > ${now} + :lease_milliseconds ${milliseconds} THEN leased_until
+        ELSE ${now} + :lease_milliseconds ${milliseconds} END,
     late = (leased_until <= ${now}) -- impl: PS-CONCURRENCY-11
 WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
 RETURNING *;
@@ -145,8 +112,9 @@ RETURNING *;
 -- name: renew_lease_by_owner
 -- The same for a caller who has only the name under which the job was acquired.
 UPDATE prompt_studio_job_queue
-SET leased_until = CASE WHEN leased_until > ${now} + :lease_milliseconds THEN leased_until
-        ELSE ${now} + :lease_milliseconds END,
+SET leased_until = CASE
+        WHEN leased_until > ${now} + :lease_milliseconds ${milliseconds} THEN leased_until
+        ELSE ${now} + :lease_milliseconds ${milliseconds} END,
     late = (leased_until <= ${now})
 WHERE id = :job_id AND lease_owner = :worker_id AND status = 'processing' -- impl: PS-CONCURRENCY-9
 RETURNING *;
@@ -176,7 +144,8 @@ UPDATE prompt_studio_job_queue
 SET status = CASE WHEN executions < execution_limit THEN 'queued' ELSE 'failed' END, -- impl: PS-CONCURRENCY-14
     retry_count = CASE WHEN executions < execution_limit THEN retry_count + 1 ELSE retry_count END,
     available_at = CASE WHEN executions < execution_limit THEN
-            ${now} + CASE WHEN executions > 10 THEN 600000 ELSE 1000 << (executions - 1) END * :spread / 1000
+            ${now}
+            + CASE WHEN executions > 10 THEN 600000 ELSE 1000 << (executions - 1) END * :spread / 1000 ${milliseconds}
         ELSE available_at END,
     started_at = CASE WHEN executions < execution_limit THEN NULL ELSE started_at END,
     completed_at = CASE WHEN executions < execution_limit THEN NULL ELSE ${now} END,
@@ -246,7 +215,7 @@ RETURNING *;
 -- Deletes the jobs that ended before a moment.
 DELETE FROM prompt_studio_job_queue
 WHERE status IN ('completed', 'failed', 'cancelled')
-    AND completed_at < ${now} - :age_milliseconds -- impl: PS-CONCURRENCY-21
+    AND completed_at < ${now} - :age_milliseconds ${milliseconds} -- impl: PS-CONCURRENCY-21
 RETURNING id;
 
 -- name: job_stats
@@ -258,7 +227,8 @@ FROM prompt_studio_job_queue GROUP BY status, job_type;
 -- name: lease_stats
 -- The leases, as numbers, at one instant.
 SELECT COUNT(CASE WHEN leased_until > ${now} THEN 1 END) AS active,
-    COUNT(CASE WHEN leased_until > ${now} AND leased_until <= ${now} + :warn_milliseconds THEN 1 END) AS expiring_soon,
+    COUNT(CASE WHEN leased_until > ${now}
+        AND leased_until <= ${now} + :warn_milliseconds ${milliseconds} THEN 1 END) AS expiring_soon,
     COUNT(CASE WHEN leased_until <= ${now} THEN 1 END) AS stale_processing
 FROM prompt_studio_job_queue WHERE status = 'processing';
 
@@ -268,7 +238,7 @@ SELECT entity_id FROM prompt_studio_idempotency
 WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
     AND user_id = :user_id -- impl: PS-IDEMPOTENCY-SCOPE-1
     AND (CAST(:retention_milliseconds AS BIGINT) IS NULL -- impl: PS-IDEMPOTENCY-PG-1
-        OR created_at + CAST(:retention_milliseconds AS BIGINT) > ${now});
+        OR created_at + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} > ${now});
 
 -- name: lookup_key_without_user
 -- What a key that belongs to nobody stands for, unless it has expired.
@@ -276,7 +246,7 @@ SELECT entity_id FROM prompt_studio_idempotency
 WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
     AND user_id IS NULL -- impl: PS-IDEMPOTENCY-SCOPE-4
     AND (CAST(:retention_milliseconds AS BIGINT) IS NULL
-        OR created_at + CAST(:retention_milliseconds AS BIGINT) > ${now});
+        OR created_at + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} > ${now});
 
 -- name: record_key_of_user
 -- Makes a user's key stand for an entity, unless it stands for one already; an expired row is replaced.
@@ -284,7 +254,8 @@ INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, us
 VALUES (:entity_type, :idempotency_key, :user_id, :entity_id, ${now})
 ON CONFLICT (entity_type, idempotency_key, user_id) WHERE user_id IS NOT NULL -- impl: PS-IDEMPOTENCY-PG-2
 DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = NULL
-    WHERE known.created_at + CAST(:retention_milliseconds AS BIGINT) <= ${now} -- impl: PS-IDEMPOTENCY-PG-3
+    WHERE known.created_at -- impl: PS-IDEMPOTENCY-PG-3
+        + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} <= ${now}
 RETURNING entity_id;
 
 -- name: record_key_without_user
@@ -293,5 +264,6 @@ INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, us
 VALUES (:entity_type, :idempotency_key, NULL, :entity_id, ${now})
 ON CONFLICT (entity_type, idempotency_key) WHERE user_id IS NULL -- impl: PS-IDEMPOTENCY-PG-2, PS-IDEMPOTENCY-SCOPE-4
 DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = NULL
-    WHERE known.created_at + CAST(:retention_milliseconds AS BIGINT) <= ${now} -- impl: PS-IDEMPOTENCY-PG-3
+    WHERE known.created_at -- impl: PS-IDEMPOTENCY-PG-3
+        + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} <= ${now}
 RETURNING entity_id;

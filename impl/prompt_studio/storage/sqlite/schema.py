@@ -12,7 +12,7 @@ from typing import Final
 from prompt_studio.config import Settings
 from prompt_studio.errors import SchemaError, TransientConflict
 from prompt_studio.storage.patience import Patience
-from prompt_studio.storage.statements import Statement, Statements, load_statements, schema_texts
+from prompt_studio.storage.statements import Language, Statement, Statements, load_statements, schema_texts
 from prompt_studio.storage.transactions import Session
 
 LIST_CONTENTS: Final = Statement("list_contents", "SELECT name FROM sqlite_schema ORDER BY name")
@@ -60,7 +60,12 @@ def choose_journal(session: Session, *, write_ahead: bool, patience: Patience) -
 
 def schema_versions(now: str) -> list[Statements]:
     """The statements that make each version of the schema from the one before, oldest first."""
-    return [load_statements(text, None, now=now, placeholder=":{}".format) for text in schema_texts("sqlite")]
+    return [load_statements(text, None, language(now)) for text in schema_texts("sqlite")]
+
+
+def language(now: str) -> Language:
+    """SQLite's words, with this clock: times are whole milliseconds since 1970, so numbers need no unit."""
+    return Language(now=now, milliseconds="", epoch="0", placeholder=":{}".format)
 
 
 def _contents(session: Session) -> list[str]:

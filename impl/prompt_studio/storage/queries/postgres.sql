@@ -1,0 +1,123 @@
+-- The statements that Postgres has in place of the shared ones, and those that only Postgres has.
+--
+-- At READ COMMITTED a statement sees what was committed when it began. So a row that was found is locked as it is now
+-- (FOR NO KEY UPDATE, which follows it to its newest version and looks at the conditions again), rows that others have
+-- locked are passed by (SKIP LOCKED), and the UPDATE repeats every condition, since only it decides. `clock` is the one
+-- reading of the time. What must happen once is MATERIALIZED: a planner may run anything else as often as it likes.
+
+-- name: acquire_best_job
+-- Differs because several sessions claim at once, and because a claim also takes the job's advisory lock.
+-- It answers with the candidate, with what its lock said, and with the row if the candidate was leased; or with `spent`,
+-- if the candidate had no execution left and was failed. Joined by `=`, since under `IN` a nested loop may run the
+-- LIMIT once for each row, and in FROM a hash join scans the table.
+WITH ${clock},
+best_queued AS MATERIALIZED (
+    SELECT id, priority, created_at, lease_token, FALSE AS expired, FALSE AS exhausted FROM prompt_studio_job_queue
+    WHERE status = 'queued' AND available_at <= ${now}
+        AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+        AND id <> ALL(CAST(:refused AS BIGINT[])) -- impl: PS-LOCKS-5
+    ORDER BY priority DESC, created_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+),
+best_expired AS MATERIALIZED (
+    SELECT id, priority, created_at, lease_token, TRUE AS expired, executions >= execution_limit AS exhausted
+    FROM prompt_studio_job_queue
+    WHERE status = 'processing' AND leased_until <= ${now}
+        AND (executions < execution_limit OR CAST(:fails_exhausted AS BOOLEAN)) -- impl: PS-CONCURRENCY-8
+        AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+    ORDER BY priority DESC, created_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+),
+candidate AS MATERIALIZED (
+    SELECT * FROM (SELECT * FROM best_queued UNION ALL SELECT * FROM best_expired) AS best
+    ORDER BY priority DESC, created_at, id LIMIT 1 -- impl: PS-CONCURRENCY-7
+),
+gate AS MATERIALIZED ( -- one row, so one lock is tried
+    SELECT id, lease_token, expired, exhausted,
+        id || '/' || lease_token = ANY(CAST(:impatient AS TEXT[])) AS impatient, -- impl: PS-LOCKS-6
+        CASE WHEN exhausted OR NOT CAST(:advisory_locks AS BOOLEAN) OR id = ANY(CAST(:held AS BIGINT[]))
+            OR id || '/' || lease_token = ANY(CAST(:impatient AS TEXT[])) THEN NULL
+        ELSE pg_try_advisory_lock(id) END AS locked -- impl: PS-LOCKS-1
+    FROM candidate
+),
+won AS (
+    UPDATE prompt_studio_job_queue
+    SET was_reclaim = (status = 'processing'),
+        retry_count = CASE WHEN status = 'processing' THEN retry_count + 1 ELSE retry_count END,
+        status = 'processing', lease_owner = :worker_id, leased_until = ${now} + :lease_milliseconds ${milliseconds},
+        lease_token = lease_token + 1, -- impl: PS-CONCURRENCY-5
+        executions = executions + 1, -- impl: PS-CONCURRENCY-16
+        started_at = ${now}, late = FALSE,
+        error_message = NULL, result = NULL, closed_token = NULL, closed_by = NULL
+    WHERE id = (
+            SELECT gate.id FROM gate
+            WHERE NOT gate.exhausted AND (gate.locked IS NOT FALSE OR gate.expired) -- impl: PS-LOCKS-3
+        )
+        AND ( -- impl: PS-CONCURRENCY-1, PS-CONCURRENCY-6
+            (status = 'queued' AND available_at <= ${now})
+            OR (status = 'processing' AND leased_until <= ${now} -- impl: PS-CONCURRENCY-2, PS-CONCURRENCY-4
+                AND executions < execution_limit)
+        )
+        AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+    RETURNING *
+),
+spent AS (
+    UPDATE prompt_studio_job_queue
+    SET status = 'failed', completed_at = ${now}, error_message = 'lease expired, attempts exhausted',
+        leased_until = NULL, lease_owner = NULL, closed_token = NULL, closed_by = NULL
+    WHERE id = (SELECT gate.id FROM gate WHERE gate.exhausted)
+        AND status = 'processing' AND leased_until <= ${now} AND executions >= execution_limit
+    RETURNING id
+)
+SELECT gate.id AS candidate, gate.lease_token AS candidate_token, gate.expired, gate.exhausted, gate.impatient,
+    gate.locked, ${now} AS read_at, spent.id AS spent, won.*
+FROM gate LEFT JOIN won ON TRUE LEFT JOIN spent ON TRUE;
+
+-- name: acquire_this_job
+-- Differs because a claim also takes the job's advisory lock; it answers as the claim of the best job does.
+WITH ${clock},
+candidate AS MATERIALIZED (
+    SELECT id, lease_token FROM prompt_studio_job_queue
+    WHERE id = :job_id AND status = 'queued' AND available_at <= ${now}
+    FOR NO KEY UPDATE
+),
+gate AS MATERIALIZED (
+    SELECT id, lease_token,
+        id || '/' || lease_token = ANY(CAST(:impatient AS TEXT[])) AS impatient,
+        CASE WHEN NOT CAST(:advisory_locks AS BOOLEAN) OR id = ANY(CAST(:held AS BIGINT[]))
+            OR id || '/' || lease_token = ANY(CAST(:impatient AS TEXT[])) THEN NULL
+        ELSE pg_try_advisory_lock(id) END AS locked
+    FROM candidate
+),
+won AS (
+    UPDATE prompt_studio_job_queue
+    SET status = 'processing', was_reclaim = FALSE, lease_owner = :worker_id,
+        leased_until = ${now} + :lease_milliseconds ${milliseconds},
+        lease_token = lease_token + 1, executions = executions + 1,
+        started_at = ${now}, late = FALSE, error_message = NULL, result = NULL, closed_token = NULL, closed_by = NULL
+    WHERE id = (SELECT gate.id FROM gate WHERE gate.locked IS NOT FALSE)
+        AND status = 'queued' AND available_at <= ${now}
+    RETURNING *
+)
+SELECT gate.id AS candidate, gate.lease_token AS candidate_token, FALSE AS expired, FALSE AS exhausted,
+    gate.impatient, gate.locked, ${now} AS read_at, NULL AS spent, won.*
+FROM gate LEFT JOIN won ON TRUE;
+
+-- name: hold_job
+-- Only here because several sessions write at once: a job as it is now, and until the transaction ends.
+SELECT id FROM prompt_studio_job_queue WHERE id = :job_id FOR NO KEY UPDATE;
+
+-- name: unlock_job
+-- Only here because of advisory locks: gives one back, and says whether this session had it.
+SELECT pg_advisory_unlock(CAST(:job_id AS BIGINT)) AS unlocked;
+
+-- name: own_locks
+-- Only here because of advisory locks: which job ids this session has locked, whatever it believes.
+SELECT (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT) AS job_id FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND pid = pg_backend_pid()
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+
+-- name: job_stats
+-- Differs because a difference of times is an interval, and a sum of whole numbers is a decimal.
+SELECT status, job_type, COUNT(*) AS jobs,
+    CAST(COALESCE(SUM(EXTRACT(EPOCH FROM completed_at - started_at)) FILTER (WHERE status = 'completed'), 0) * 1000
+        AS DOUBLE PRECISION) AS processing_milliseconds
+FROM prompt_studio_job_queue GROUP BY status, job_type;
