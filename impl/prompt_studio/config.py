@@ -31,12 +31,25 @@ class Settings:
         sqlite_wal: write-ahead log (readers and a writer do not wait for each other) or a rollback journal.
         idempotency_retention_seconds: how long a key stands for its entity; None is for ever.
         write_retry_seconds: how long a call waits for other sessions before it gives up with TransientConflict.
+        advisory_locks: Postgres: a claimed job is also held by an advisory lock of its worker's session.
+        patience_seconds: how long a worker may be refused one queued job by its lock; None: as long as its lease.
+        pool_connections: Postgres: how many connections there are at most, beside the one that holds locks.
+        statement_seconds: Postgres: the longest that one statement may run.
+        idle_in_transaction_seconds: Postgres: the longest pause within a transaction before the server ends it.
+        transaction_pooler: Postgres: between us and the server there is a proxy that changes server connections between
+            transactions. Nothing is prepared, no timeout is set (the role must have them), and there are no locks.
     """
 
     lease_seconds: int = LEASE_SECONDS_DEFAULT
     sqlite_wal: bool = True
     idempotency_retention_seconds: int | None = None
     write_retry_seconds: float = 5.0
+    advisory_locks: bool = True
+    patience_seconds: int | None = None
+    pool_connections: int = 10
+    statement_seconds: float = 30.0
+    idle_in_transaction_seconds: float = 60.0
+    transaction_pooler: bool = False
 
     def __post_init__(self) -> None:
         whole_number("lease_seconds", self.lease_seconds, 1, LEASE_SECONDS_MAX)
@@ -44,6 +57,16 @@ class Settings:
         if self.idempotency_retention_seconds is not None:
             whole_number("idempotency_retention_seconds", self.idempotency_retention_seconds, 1, 10**10)
         number("write_retry_seconds", self.write_retry_seconds, 0, LEASE_SECONDS_MAX)
+        flag("advisory_locks", self.advisory_locks)
+        if self.patience_seconds is not None:
+            whole_number("patience_seconds", self.patience_seconds, 0, LEASE_SECONDS_MAX)
+        whole_number("pool_connections", self.pool_connections, 1, 1_000)
+        number("statement_seconds", self.statement_seconds, 0.1, LEASE_SECONDS_MAX)
+        number("idle_in_transaction_seconds", self.idle_in_transaction_seconds, 0.1, LEASE_SECONDS_MAX)
+        if flag("transaction_pooler", self.transaction_pooler) and self.advisory_locks:
+            raise InputError(
+                "advisory_locks must be False behind a transaction_pooler, which gives a session's locks to strangers"
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

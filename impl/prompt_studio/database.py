@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from datetime import datetime
-from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
 from typing import Final, Self
@@ -33,8 +32,8 @@ from prompt_studio.storage.api import JobStore
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 from prompt_studio.storage.idempotency_operations import Key
 from prompt_studio.storage.job_operations import NewJob
+from prompt_studio.storage.opening import dialect_of
 from prompt_studio.storage.sql_store import SqlStore
-from prompt_studio.storage.sqlite.dialect import SqliteDialect
 
 PRIORITY_MAX: Final = 10
 MAX_RETRIES_MAX: Final = 2**31 - 2
@@ -71,10 +70,10 @@ class PromptStudioDatabase:
         """Open the database; an empty or missing one is initialised.
 
         Args:
-            location: a path.
+            location: a path (SQLite), or a `postgresql://` URL.
             client_id: who makes the jobs, unless `create_job` says otherwise.
             settings: None reads the environment.
-            clock: the time to go by instead of the database's own, for tests.
+            clock: the time to go by instead of the database's own, for tests: see `prompt_studio.clock`.
             jitter: draws the whole number 500..1000 by whose thousandths a back-off is spread.
             create: False refuses a database that is missing or empty.
 
@@ -87,7 +86,7 @@ class PromptStudioDatabase:
         self._client_id = values.text("client_id", client_id)
         self._settings = Settings.from_environment(os.environ) if settings is None else settings
         self._jitter = random_spread if jitter is None else jitter
-        dialect = SqliteDialect(_sqlite_path(location), self._settings, clock=clock, create=create)
+        dialect = dialect_of(location, self._settings, clock=clock, create=create)
         self._store: JobStore = SqlStore(dialect, self._settings)
 
     def __enter__(self) -> Self:
@@ -359,22 +358,6 @@ class PromptStudioDatabase:
 
 
 _WITHOUT_TEXT: Final = {JobStatus.QUEUED, JobStatus.PROCESSING}
-
-
-def _sqlite_path(location: object) -> Path:
-    if not isinstance(location, (str, os.PathLike)):
-        raise InputError(f"location must be a path, not {values.shown(location)}")
-    text = os.fspath(location)
-    # Lone surrogates are allowed: they stand for the bytes of a name that is not in the system's encoding.
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise InputError(f"location must be a path, as text, not empty and without U+0000, not {values.shown(text)}")
-    if text.startswith(("postgresql:", "postgres:")):
-        raise InputError("location must be a path: this version works on SQLite, and has no Postgres yet")
-    if text.startswith(("file:", "sqlite:")):
-        raise InputError(f"location must be a plain path, not the URI {values.shown(text)}")
-    if text == ":memory:":
-        raise InputError("location must be a file, not :memory:, which no second connection could share: name a file")
-    return Path(text)
 
 
 def _status_or_any(status: object) -> JobStatus | None:

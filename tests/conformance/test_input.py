@@ -271,7 +271,7 @@ class TestBadLocation:
     @pytest.mark.parametrize(
         ("location", "says"),
         [
-            ("postgresql://host/db", "no Postgres yet"),
+            ("postgresql:host", "begins with postgresql://"),
             ("postgres://host/db", "no Postgres yet"),
             ("sqlite:///jobs.db", "plain path"),
             ("file:jobs.db", "plain path"),

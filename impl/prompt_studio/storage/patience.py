@@ -40,14 +40,23 @@ class Patience:
             try:
                 return attempt()
             except TransientConflict as conflict:
-                left = self._deadline - time.monotonic()
-                if left <= 0:
-                    raise TransientConflict(
-                        f"{conflict}: others were in the way for {self._seconds:g} s; nothing was written: "
-                        "repeat the call, and look for a transaction that is left open"
-                    ) from conflict
+                left = self.check(conflict)
             pause(min(left, _dice.uniform(0, self._bound)))
             self._bound = min(PAUSE_SECONDS_MAX, 2 * self._bound)
+
+    def check(self, conflict: TransientConflict) -> float:
+        """The seconds that are left.
+
+        Raises:
+            TransientConflict: there are none, and this was the last reason.
+        """
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            return left
+        raise TransientConflict(
+            f"{conflict}: others were in the way for {self._seconds:g} s; nothing was written: "
+            "repeat the call, and look for a transaction that is left open"
+        ) from conflict
 
 
 def pause(seconds: float) -> None:

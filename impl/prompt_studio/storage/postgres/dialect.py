@@ -1,0 +1,85 @@
+"""Postgres's answers to the questions of `storage.dialect`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import Final
+
+from prompt_studio.clock import Clock
+from prompt_studio.config import Settings
+from prompt_studio.jobs import JobRow
+from prompt_studio.storage.capabilities import BackendType, Capabilities
+from prompt_studio.storage.dialect import Row
+from prompt_studio.storage.postgres.claims import PostgresClaims
+from prompt_studio.storage.postgres.connection import OwnHandles, PooledHandles, PostgresConnection, Server
+from prompt_studio.storage.postgres.schema import (
+    INJECTED_CLOCK,
+    PRODUCTION_CLOCK,
+    language,
+    prepare,
+    refuse_transaction_pooler,
+)
+from prompt_studio.storage.rows import job_row
+from prompt_studio.storage.statements import Statement, Statements, load_statements, query_text
+from prompt_studio.storage.transactions import Session, Sessions
+
+BEGIN_WRITE: Final = Statement("begin_write", "BEGIN")
+
+
+class PostgresDialect:
+    """One Postgres database."""
+
+    backend_type: Final = BackendType.POSTGRESQL
+    begin_write: Final = BEGIN_WRITE
+
+    def __init__(self, dsn: str, settings: Settings, *, clock: Clock | None, create: bool) -> None:
+        self._server = Server(dsn, settings)
+        self._settings = settings
+        self._create = create
+        self._now = PRODUCTION_CLOCK if clock is None else INJECTED_CLOCK
+        self._pool = PooledHandles(self._server)
+        self.capabilities = Capabilities(advisory_locks=settings.advisory_locks, one_writer=False, in_one_file=False)
+        self.statements = _statements(self._now)
+
+    def prepare(self) -> None:
+        """Initialise an empty database, accept one of this version, refuse and never alter anything else."""
+        connection = self._alone()
+        try:
+            session = Session(
+                connection, BEGIN_WRITE, retry_seconds=self._settings.write_retry_seconds, one_writer=False
+            )
+            prepare(session, self._server.place, now=self._now, create=self._create)
+        finally:
+            connection.close()
+        if self._settings.advisory_locks:
+            refuse_transaction_pooler(self._alone, self._server.place)
+
+    def connect(self) -> PostgresConnection:
+        """A connection that borrows from the pool."""
+        return PostgresConnection(self._server, self._pool)
+
+    def claims(self, sessions: Sessions) -> PostgresClaims:
+        """How jobs are claimed: by row locks and advisory locks, on a session of their own."""
+        return PostgresClaims(self, sessions, self._settings, self._alone)
+
+    def close(self) -> None:
+        """Close the pool."""
+        self._pool.close()
+
+    def job(self, row: Row) -> JobRow:
+        """A row of the job table as callers see it."""
+        return job_row(row, _in_utc)
+
+    def _alone(self) -> PostgresConnection:
+        return PostgresConnection(self._server, OwnHandles(self._server))
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time.astimezone(UTC)
+
+
+@cache
+def _statements(now: str) -> Statements:
+    """The statements with this clock in them: the same for each opening, so rendered once."""
+    return load_statements(query_text("common.sql"), query_text("postgres.sql"), language(now))

@@ -1,0 +1,101 @@
+"""Postgres's errors, in this package's words.
+
+Postgres says what went wrong by a code of five characters (SQLSTATE); a lost connection often has none. Each that can
+happen here gets the type that tells the caller whether to repeat the call, and a sentence that says what to do. A code
+that is not listed is a plain DatabaseError: it is never taken for something milder.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+from psycopg import errors
+
+from prompt_studio.errors import (
+    ConflictError,
+    DatabaseError,
+    InvariantViolation,
+    SchemaError,
+    StoreUnavailable,
+    TransientConflict,
+)
+
+# The statement was refused as a whole because of others, and its transaction with it: nothing of it was committed.
+_IN_THE_WAY: Final = (
+    errors.LockNotAvailable,  # lock_timeout
+    errors.QueryCanceled,  # statement_timeout, or an administrator
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+)
+# A prepared plan from before a change of the schema; the next connection makes another.
+_OUTDATED_PLAN: Final = errors.FeatureNotSupported
+_ADVICE: Final[dict[type[psycopg.Error], str]] = {
+    errors.TooManyConnections: "raise max_connections, close idle clients, or lower pool_connections",
+    errors.CannotConnectNow: "the server is starting or stopping: repeat the call",
+    errors.InvalidCatalogName: "create the database, or correct the location",
+    errors.InvalidPassword: "correct the password in the location",
+    errors.InvalidAuthorizationSpecification: "correct the user in the location, or the server's pg_hba.conf",
+    errors.InsufficientPrivilege: "give this user the right to read and write the tables",
+    errors.ReadOnlySqlTransaction: "connect to the primary server, not to a standby",
+    errors.DiskFull: "free some space on the server's disk, then repeat the call",
+    errors.OutOfMemory: "raise max_locks_per_transaction, or turn advisory locks off",
+}
+_SCHEMA_GONE: Final = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
+_VIOLATIONS: Final = (errors.CheckViolation, errors.NotNullViolation, errors.RaiseException)
+
+
+def typed(error: psycopg.Error, place: str, *, unknown: bool) -> DatabaseError:
+    """The error that callers see for this one of Postgres's, met while working on the database at `place`.
+
+    `unknown`: what was sent would have been committed by itself, so that without an answer nobody can say whether it
+    was.
+    """
+    if isinstance(error, _IN_THE_WAY):
+        return TransientConflict(f"{place}: {_said(error)}")
+    if is_outdated_plan(error):
+        return TransientConflict(f"{place}: the schema was changed while it was in use")
+    for kind, advice in _ADVICE.items():
+        if isinstance(error, kind):
+            return StoreUnavailable(f"{place}: {_said(error)}: {advice}")
+    if isinstance(error, _SCHEMA_GONE):
+        return SchemaError(
+            f"{place}: {_said(error)}: the tables were changed or dropped; restore them, or open it anew"
+        )
+    if isinstance(error, errors.UniqueViolation):
+        return ConflictError(f"{place}: {_said(error)}: use another value, or the row that has this one")
+    if isinstance(error, _VIOLATIONS):
+        return _violation(error, place)
+    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return lost(error, place, unknown=unknown)
+    # impl: PS-FAULTS-4
+    return DatabaseError(f"{place}: {_said(error)}: if its tables were changed by hand, restore them")
+
+
+def lost(error: Exception, place: str, *, unknown: bool) -> StoreUnavailable:
+    """The connection is gone, or never came to be."""
+    happened = "the call may have been carried out: ask for the row" if unknown else "nothing was written"
+    return StoreUnavailable(
+        f"{place}: {_said(error)}: {happened}; see that the server runs and can be reached, then repeat the call",
+        outcome_unknown=unknown,
+    )
+
+
+def is_outdated_plan(error: psycopg.Error) -> bool:
+    """Whether a plan that was prepared before a change of the schema was refused."""
+    return isinstance(error, _OUTDATED_PLAN) and "cached plan" in str(error)
+
+
+def _violation(error: psycopg.Error, place: str) -> DatabaseError:
+    rule = error.diag.constraint_name or error.diag.column_name
+    if rule is None:
+        return DatabaseError(f"{place}: {_said(error)}")
+    return InvariantViolation(
+        f"{place}: the write was refused, since it would have broken {rule}: "
+        "report it, unless rows were changed by hand; then mend those",
+        invariant=rule,
+    )
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
