@@ -272,7 +272,6 @@ class TestBadLocation:
         ("location", "says"),
         [
             ("postgresql:host", "begins with postgresql://"),
-            ("postgres://host/db", "no Postgres yet"),
             ("sqlite:///jobs.db", "plain path"),
             ("file:jobs.db", "plain path"),
             (":memory:", "name a file"),
