@@ -1,0 +1,143 @@
+"""Judges of the order of claims: was a better job free throughout a call that did not take it?
+
+A *span* is a stretch of real time in which a job is proven to have been there for the taking: queued, from the answer
+that said so to the question of the acquire that took it; or expired, if nobody renewed or closed its last attempt.
+A call that lies wholly within a span, under a clock that showed the job to be eligible, must not return a worse job,
+nor none. Where rows or locks can be held against a caller, every call that may have held the job excuses it.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from tests.harness.evidence import Evidence, Finding, leased_until
+from tests.harness.history import TRUTHY, Call, Seen
+
+FOR_EVER: Final = 2**63
+
+
+class Span(NamedTuple):
+    """When a job could be taken. `proof` says why; `eligible_from` is in milliseconds of the shared clock."""
+
+    job: Seen
+    start: int
+    end: int
+    eligible_from: int
+    expired: bool
+    proof: tuple[Call, ...]
+
+
+def claim_order(seen: Evidence) -> Iterator[Finding]:
+    """Each acquire returned the best of the jobs that were free all the time, and none only if there was none."""
+    spans = sorted(_spans(seen), key=lambda span: span.start)
+    open_spans: list[Span] = []
+    begun = 0
+    for call in seen.history.of("acquire"):
+        if call.told is None or call.responded is None or call.told.kind == "conflict":
+            continue
+        while begun < len(spans) and spans[begun].start < call.invoked:
+            open_spans.append(spans[begun])
+            begun += 1
+        open_spans = [span for span in open_spans if span.end > call.invoked]
+        now = seen.history.timeline.least(call.invoked)
+        if now is not None:
+            yield from _passed_over(seen, call, [span for span in open_spans if span.eligible_from <= now])
+
+
+def _passed_over(seen: Evidence, call: Call, spans: list[Span]) -> Iterator[Finding]:
+    for span in spans:
+        better = call.job is None or span.job.order < call.job.order
+        throughout = call.responded is not None and call.responded < span.end
+        if better and throughout and not _may_be_held(seen, call, span):
+            name = "INV-NONE-IS-EMPTY" if call.job is None else "INV-CLAIM-ORDER"
+            got = "nothing" if call.job is None else f"job {call.job.id} (priority {call.job.priority})"
+            how = "expired" if span.expired else "queued"
+            sentence = f"{call.process} got {got} while job {span.job.id} (priority {span.job.priority}) was {how}"
+            yield Finding((name,), "stuck" if call.job is None else "wrong", sentence, (*span.proof, call))
+            return
+
+
+def _spans(seen: Evidence) -> Iterator[Span]:
+    for call in seen.creates:
+        if call.job is not None:
+            yield from _queued(seen, call, call.job, 0)
+    for (_, token), calls in seen.with_token.items():
+        for call in calls:
+            if call.applied and call.job is not None and call.job.status == "queued":
+                yield from _queued(seen, call, call.job, token)
+    for attempt in seen.acquires:
+        yield from _expired(seen, *attempt)
+
+
+def _queued(seen: Evidence, opener: Call, job: Seen, token: int) -> Iterator[Span]:
+    """From the answer that showed it queued after its attempt with this token, until the next acquire was asked."""
+    end, taker = _taken(seen, job.id, token, "queued")
+    if opener.responded is not None and opener.responded < end:
+        yield Span(job, opener.responded, end, job.available_at, expired=False, proof=(opener, *taker))
+
+
+def _expired(seen: Evidence, job_id: int, token: int) -> Iterator[Span]:
+    """From the end of the longest lease of an attempt that nobody closed, until the next acquire was asked."""
+    attempt = (job_id, token)
+    acquire = seen.acquires[attempt][0]
+    renewing = [call for call in seen.with_token.get(attempt, []) if call.pending]
+    job = acquire.job
+    doubtful = renewing or seen.closings(attempt) or seen.cancels.get(job_id)
+    if doubtful or job is None or acquire.responded is None or job.executions >= job.execution_limit:
+        return
+    end, taker = _taken(seen, job_id, token, "processing")
+    grants = seen.grants(attempt)
+    if acquire.responded < end and grants:
+        ends = max(leased_until(call) for call in grants)
+        yield Span(job, acquire.responded, end, ends, expired=True, proof=(*grants, *taker))
+
+
+def _taken(seen: Evidence, job_id: int, token: int, status: str) -> tuple[int, list[Call]]:
+    """When the attempt after this token was first asked for; without one, for ever if the row has stayed as it was."""
+    takers = sorted(seen.acquires.get((job_id, token + 1), []), key=lambda call: call.invoked)
+    if takers:
+        return takers[0].invoked, takers[:1]
+    row = seen.rows.get(job_id)
+    untouched = row is not None and (row.token, row.status) == (token, status)
+    return (FOR_EVER if untouched else 0), []
+
+
+def _may_be_held(seen: Evidence, call: Call, span: Span) -> bool:
+    """Whether anybody else may have held the job against the caller at some instant of the call."""
+    if seen.holding.rows and any(_may_hold_row(other, call, span) for other in seen.history.calls):
+        return True
+    return seen.holding.locks and not span.expired and any(_may_hold_lock(seen, call, span))
+
+
+def _may_hold_row(other: Call, call: Call, span: Span) -> bool:
+    if other.process == call.process or not other.overlaps(call):
+        return False
+    if other.asked.operation != "acquire":
+        return other.asked.job_id == span.job.id
+    # One candidate of each sort is looked at: an acquire that got a queued job held no other queued one.
+    return other.job is None or other.job.was_reclaim is not span.expired
+
+
+def _may_hold_lock(seen: Evidence, call: Call, span: Span) -> Iterator[bool]:
+    """For each other session that took the job, or may have, whether it may not yet have given its lock back."""
+    for other in seen.pending_acquires:
+        yield other.process != call.process and not call.before(other)
+    for token in seen.tokens.get(span.job.id, []):
+        attempt = (span.job.id, token)
+        for taker in seen.acquires[attempt]:
+            yield taker.process != call.process and not call.before(taker) and not _has_learned(seen, taker, call)
+
+
+def _has_learned(seen: Evidence, taker: Call, call: Call) -> bool:
+    """Whether the taker was told, before the call, that its attempt was over: then it has unlocked."""
+    job = taker.job
+    assert job is not None
+    return any(
+        one.process == taker.process and one.before(call) and one.told is not None and _is_over(one)
+        for one in seen.with_token.get((job.id, job.token), [])
+    )
+
+
+def _is_over(call: Call) -> bool:
+    kind = None if call.told is None else call.told.kind
+    closed = kind in TRUTHY and call.asked.operation != "renew"
+    return closed or kind in {"lease_lost", "terminal"}

@@ -1,0 +1,209 @@
+"""The judge of the order of claims finds who was passed over, and lets every excuse pass."""
+
+from typing import Final
+
+import pytest
+
+from tests.harness.evidence import Holding
+from tests.harness.history import Asked, Told
+from tests.processes.story import LEASE, START, Story
+
+pytestmark = pytest.mark.processes
+
+HELD: Final = Holding(rows=True)
+LOCKED: Final = Holding(locks=True)
+
+
+def two_queued() -> Story:
+    """Job 2 is better than job 1."""
+    story = Story()
+    story.create(1, at=(30, 40))
+    story.create(2, priority=6, at=(50, 60))
+    return story
+
+
+def expired_and_queued() -> Story:
+    """Job 1 is better, and expired; job 2 is queued."""
+    story = Story()
+    story.create(1, priority=6)
+    story.acquire("a", 1)
+    story.create(2)
+    story.tick(LEASE)
+    return story
+
+
+class TestClaimOrder:
+    def test_finds_a_worse_job_that_was_taken_first(self) -> None:
+        story = two_queued()
+        story.acquire("a", 1)
+        story.acquire("b", 2)
+        story.rows_of([1, 2])
+        assert story.names() == ["INV-CLAIM-ORDER"]
+
+    def test_finds_it_also_when_nobody_took_the_better_one(self) -> None:
+        story = two_queued()
+        story.acquire("a", 1)
+        story.rows_of([1, 2])
+        assert story.names() == ["INV-CLAIM-ORDER"]
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [((100, 200), (150, 250)), ((100, 200), (120, 130)), ((55, 200), (300, 310))],
+        ids=["the better one's taker overlaps", "and within", "the better one came while it looked"],
+    )
+    def test_lets_a_worse_job_pass_when_the_better_one_was_not_free_throughout(
+        self, first: tuple[int, int], second: tuple[int, int]
+    ) -> None:
+        story = two_queued()
+        story.acquire("a", 1, at=first)
+        story.acquire("b", 2, at=second)
+        story.rows_of([1, 2])
+        assert story.names() == []
+
+    def test_lets_a_cancelled_one_pass(self) -> None:
+        story = two_queued()
+        story.say("operator", Asked("cancel", 2), Told("applied"))
+        story.acquire("a", 1)
+        story.row(1)
+        story.row(2, status="cancelled")
+        assert story.names() == []
+
+    def test_lets_one_pass_that_an_acquire_without_an_answer_may_have(self) -> None:
+        story = two_queued()
+        story.say("b", Asked("acquire"), None)
+        story.acquire("a", 1)
+        story.row(1)
+        story.row(2, status="processing", token=1, executions=1, leased_until=START + LEASE)
+        assert story.names() == []
+
+    @pytest.mark.parametrize(("later", "broken"), [(0, ["INV-CLAIM-ORDER"]), (1, [])])
+    def test_goes_by_the_time_from_which_a_job_is_available(self, later: int, broken: list[str]) -> None:
+        story = Story()
+        story.create(1)
+        story.create(2, priority=6)
+        job = story._jobs[2]._replace(available_at=START + later)
+        story.calls[-1] = story.calls[-1].__class__("maker", story.calls[-1].asked, 30, Told("row", job), 40)
+        story.acquire("a", 1)
+        story.rows_of([1, 2])
+        assert story.names() == broken
+
+    def test_goes_by_the_shared_clock_and_so_says_nothing_without_one(self) -> None:
+        story = two_queued()
+        story.calls = [call for call in story.calls if call.asked.operation != "tick"]
+        story.acquire("a", 1)
+        story.rows_of([1, 2])
+        assert story.names() == []
+
+    def test_finds_a_released_job_that_was_passed_over(self) -> None:
+        story = two_queued()
+        story.acquire("a", 2)
+        story.close("a", "release", 2, 1)
+        story.acquire("b", 1)
+        story.rows_of([1, 2])
+        assert story.names() == ["INV-CLAIM-ORDER"]
+
+    def test_finds_an_expired_job_that_was_passed_over(self) -> None:
+        story = expired_and_queued()
+        story.acquire("b", 2)
+        story.rows_of([1, 2])
+        assert story.names() == ["INV-CLAIM-ORDER"]
+
+    @pytest.mark.parametrize("operation", ["renew", "complete", "release"])
+    def test_lets_one_pass_that_its_holder_may_have_saved(self, operation: str) -> None:
+        story = expired_and_queued()
+        story.say("a", Asked(operation, 1, 1), None)  # type: ignore[arg-type]
+        story.acquire("b", 2)
+        story.rows_of([1, 2])
+        assert story.names() == []
+
+    def test_lets_one_pass_that_was_renewed_late(self) -> None:
+        story = expired_and_queued()
+        story.renew("a", 1, 1)
+        story.acquire("b", 2)
+        story.rows_of([1, 2])
+        assert story.names() == []
+
+    def test_lets_one_pass_that_has_no_execution_left(self) -> None:
+        story = Story()
+        story.create(1, priority=6, limit=1)
+        story.acquire("a", 1)
+        story.create(2)
+        story.tick(LEASE)
+        story.acquire("b", 2)
+        story.row(1, status="failed")
+        story.row(2)
+        assert story.names() == []
+
+
+class TestNoneIsEmpty:
+    def test_finds_a_free_job_that_was_not_seen(self) -> None:
+        story = two_queued()
+        story.none("a", at=(100, 110))
+        story.rows_of([1, 2])
+        assert story.names() == ["INV-NONE-IS-EMPTY"]
+
+    def test_lets_nothing_pass_when_all_were_taken_or_made_meanwhile(self) -> None:
+        story = two_queued()
+        story.acquire("a", 2, at=(90, 200))
+        story.acquire("a", 1, at=(300, 310))
+        story.create(3, at=(290, 330))
+        story.none("b", at=(305, 320))
+        story.rows_of([1, 2, 3])
+        assert story.names() == []
+
+    @pytest.mark.parametrize(("after", "broken"), [(LEASE - 1, []), (LEASE, ["INV-NONE-IS-EMPTY"])])
+    def test_finds_an_expired_job_that_was_not_seen(self, after: int, broken: list[str]) -> None:
+        story = Story()
+        story.create(1)
+        story.acquire("a", 1)
+        story.tick(after)
+        story.none("b")
+        story.row(1)
+        assert story.names() == broken
+
+
+class TestHolding:
+    def test_of_a_row_is_an_excuse_where_rows_are_held(self) -> None:
+        story = two_queued()
+        story.none("c", at=(90, 120))
+        story.acquire("a", 1, at=(100, 110))
+        story.rows_of([1, 2])
+        assert "INV-CLAIM-ORDER" in story.names()
+        assert "INV-CLAIM-ORDER" not in story.names(holding=HELD)
+
+    def test_is_none_by_a_call_that_took_another_job_of_the_same_sort(self) -> None:
+        story = two_queued()
+        story.create(3, priority=7)
+        story.acquire("c", 3, at=(90, 120))
+        story.acquire("a", 1, at=(100, 110))
+        story.rows_of([1, 2, 3])
+        assert story.names(holding=HELD) == ["INV-CLAIM-ORDER"]
+
+    def test_is_none_by_the_callers_own_process(self) -> None:
+        story = two_queued()
+        story.none("a", at=(70, 80))
+        story.acquire("a", 1, at=(100, 110))
+        story.rows_of([1, 2])
+        assert "INV-CLAIM-ORDER" in story.names(holding=HELD)
+
+    @pytest.mark.parametrize(("learned", "broken"), [(False, []), (True, ["INV-CLAIM-ORDER"])])
+    def test_of_a_lock_is_an_excuse_until_the_holder_has_learned(self, *, learned: bool, broken: list[str]) -> None:
+        story = two_queued()
+        story.acquire("z", 2)
+        story.tick(LEASE)
+        story.acquire("a", 2)
+        story.close("a", "release", 2, 2)
+        if learned:
+            story.refused("z", Asked("renew", 2, 1))
+        story.acquire("b", 1)
+        story.rows_of([1, 2])
+        assert story.names() == ["INV-CLAIM-ORDER"]
+        assert story.names(holding=LOCKED) == broken
+
+    def test_of_a_lock_may_be_by_an_acquire_without_an_answer(self) -> None:
+        story = two_queued()
+        story.say("z", Asked("acquire"), None)
+        story.acquire("a", 1)
+        story.rows_of([1, 2])
+        assert story.names() == ["INV-CLAIM-ORDER"]
+        assert story.names(holding=LOCKED) == []

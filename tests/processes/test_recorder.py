@@ -1,0 +1,136 @@
+"""A history says what was asked and answered, whatever became of the process that wrote it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prompt_studio import PromptStudioDatabase, StoreUnavailable, TransientConflict
+from tests.harness.history import Asked, History, MalformedHistory, Timeline, Told, calls_of
+from tests.harness.recorder import RecordedDatabase, Recorder
+from tests.processes.story import START, Story
+
+pytestmark = pytest.mark.processes
+
+ASKED = b'["asked",1,["acquire",null,null,null,null,null]]\n'
+TOLD = b'["told",2,["none",null,null,false]]\n'
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    recorder = Recorder(tmp_path, "a")
+    yield recorder
+    recorder.close()
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, recorder: Recorder) -> Iterator[RecordedDatabase]:
+    with PromptStudioDatabase(tmp_path / "jobs.db", "tester") as database:
+        yield RecordedDatabase(database, recorder)
+
+
+class TestReading:
+    def test_pairs_questions_with_answers(self) -> None:
+        (call,) = calls_of("a", ASKED + TOLD)
+        assert (call.asked, call.told, call.invoked, call.responded) == (Asked("acquire"), Told("none"), 1, 2)
+
+    @pytest.mark.parametrize("torn", [b"", TOLD[:-1], TOLD[:5]])
+    def test_leaves_a_call_pending_whose_answer_is_missing_or_torn(self, torn: bytes) -> None:
+        (call,) = calls_of("a", ASKED + torn)
+        assert call.pending
+        assert call.responded is None
+
+    def test_knows_nothing_of_a_question_that_was_torn(self) -> None:
+        assert list(calls_of("a", ASKED[:-1])) == []
+
+    @pytest.mark.parametrize(
+        ("content", "says"),
+        [
+            (TOLD, "missing before"),
+            (ASKED + ASKED, "missing before"),
+            (ASKED + TOLD + TOLD, "missing before"),
+            (ASKED + TOLD + ASKED, "runs backwards"),
+            (b"{}\n", "no record"),
+            (b"no json\n", "no record"),
+        ],
+    )
+    def test_refuses_what_no_recorder_writes(self, content: bytes, says: str) -> None:
+        with pytest.raises(MalformedHistory, match=says):
+            list(calls_of("a", content))
+
+    def test_refuses_a_directory_in_which_nothing_was_recorded(self, tmp_path: Path) -> None:
+        with pytest.raises(MalformedHistory, match="nothing was recorded"):
+            History.read(tmp_path)
+
+
+class TestRecording:
+    def test_writes_each_call_and_its_answer(self, tmp_path: Path, recorded: RecordedDatabase) -> None:
+        job = recorded.create(7, priority=6).job
+        assert job is not None
+        taken = recorded.acquire(60).job
+        assert taken is not None
+        assert (taken.id, taken.entity_id, taken.priority, taken.token, taken.executions) == (job.id, 7, 6, 1, 1)
+        assert (taken.leased_until or 0) - (taken.started_at or 0) == 60_000
+        recorded.renew(job.id, 1, 60)
+        recorded.release(job.id, 1)
+        recorded.complete(job.id, 1)
+        recorded.fail(job.id, 9, retryable=True)
+        recorded.cancel(job.id)
+        recorded.acquire(60)
+        recorded.lookup(("job", "k", None))
+        recorded.record(("job", "k", None), 5)
+        recorded.lookup(("job", "k", None))
+        told = [(call.asked.operation, call.told and call.told.kind) for call in History.read(tmp_path).calls]
+        assert told == [
+            ("create", "row"),
+            ("acquire", "row"),
+            ("renew", "applied"),
+            ("release", "applied"),
+            ("complete", "lease_lost"),
+            ("fail", "lease_lost"),
+            ("cancel", "applied"),
+            ("acquire", "none"),
+            ("lookup", "none"),
+            ("record", "recorded"),
+            ("lookup", "found"),
+        ]
+        assert {call.process for call in History.read(tmp_path).calls} == {"a"}
+
+    def test_takes_a_conflict_for_an_answer(
+        self, tmp_path: Path, recorded: RecordedDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def conflict(**_: object) -> None:
+            raise TransientConflict("others were in the way")
+
+        monkeypatch.setattr(recorded.database, "acquire_next_job", conflict)
+        assert recorded.acquire(60) == Told("conflict")
+        assert [call.told for call in History.read(tmp_path).calls] == [Told("conflict")]
+
+    def test_leaves_a_call_pending_that_failed_otherwise(
+        self, tmp_path: Path, recorded: RecordedDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def vanish(**_: object) -> None:
+            raise StoreUnavailable("the answer was lost", outcome_unknown=True)
+
+        monkeypatch.setattr(recorded.database, "acquire_next_job", vanish)
+        with pytest.raises(StoreUnavailable):
+            recorded.acquire(60)
+        assert [call.pending for call in History.read(tmp_path).calls] == [True]
+
+    def test_refuses_a_name_that_somebody_has_had(self, tmp_path: Path, recorder: Recorder) -> None:
+        with pytest.raises(FileExistsError):
+            Recorder(tmp_path, recorder.process)
+
+
+class TestTimeline:
+    def test_knows_the_bounds_of_what_the_clock_showed(self) -> None:
+        story = Story()
+        story.tick(5, at=(100, 200))
+        timeline = Timeline(story.calls)
+        assert [(timeline.least(at), timeline.most(at)) for at in (9, 15, 20, 150, 200)] == [
+            (None, None),
+            (None, START),
+            (START, START),
+            (START, START + 5),
+            (START + 5, START + 5),
+        ]
