@@ -9,13 +9,24 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import prompt_studio
 import prompt_studio_model
 from prompt_studio import InputError, InvariantViolation, JobRow, Outcome, PromptStudioDatabase
 from prompt_studio_model import operations as op
-from prompt_studio_model.state import AdvisoryLock, Closing, IdempotencyRow, Job, Scope, Session, State, Status
+from prompt_studio_model.locks import forget_stale_refusals
+from prompt_studio_model.state import (
+    AdvisoryLock,
+    Closing,
+    IdempotencyRow,
+    Job,
+    Refusal,
+    Scope,
+    Session,
+    State,
+    Status,
+)
 
 SECOND: Final = 1_000
 DAY: Final = 24 * 60 * 60 * SECOND
@@ -27,8 +38,27 @@ MODEL_SOURCES: Final = Path(prompt_studio_model.__file__).parents[2]
 """The same of the model."""
 
 
-class Tables(Protocol):
-    """Reads a store's tables behind its back, with times in milliseconds since 1970."""
+class SessionSeen(NamedTuple):
+    """A session's advisory locks as (job id, token), and its refusals as (job id, token, since, in ms of 1970)."""
+
+    locks: list[tuple[int, int]]
+    refusals: list[tuple[int, int, int]]
+
+
+class Deployment(Protocol):
+    """A database under test, and its tables behind the store's back, with times in milliseconds since 1970."""
+
+    def open_session(self, clock: "VirtualClock", spread: Callable[[], int]) -> PromptStudioDatabase:
+        """A database object with sessions of its own."""
+
+    def crash_session(self, database: PromptStudioDatabase) -> bool:
+        """End its sessions with the server; whether the object can go on, with new ones."""
+
+    def close(self, databases: list[PromptStudioDatabase]) -> None:
+        """Let go of these and of whatever else was opened."""
+
+    def set_time(self, milliseconds: int) -> None:
+        """Hear that the clock was moved."""
 
     def jobs(self) -> list[dict[str, Any]]:
         """Every row of the queue, by id."""
@@ -36,11 +66,8 @@ class Tables(Protocol):
     def idempotency_rows(self) -> list[dict[str, Any]]:
         """Every idempotency row, by id."""
 
-    def locks(self) -> Mapping[str, list[tuple[int, int]]]:
-        """Each session's advisory locks, as (job id, token)."""
-
-    def close(self) -> None:
-        """Let go of whatever was opened."""
+    def sessions(self, databases: Mapping[str, PromptStudioDatabase]) -> Mapping[str, SessionSeen]:
+        """What each session holds and remembers."""
 
 
 class RefusedByDatabase(Exception):
@@ -54,8 +81,14 @@ class RefusedByDatabase(Exception):
 class VirtualClock:
     """Time that moves only when a test says so, the same for every session."""
 
-    def __init__(self) -> None:
+    def __init__(self, moved: Callable[[int], None] = lambda _: None) -> None:
         self.milliseconds = START
+        self._moved = moved
+
+    def move(self, milliseconds: int) -> None:
+        """Go on by so much, and tell whoever keeps the time elsewhere."""
+        self.milliseconds += milliseconds
+        self._moved(self.milliseconds)
 
     def now_milliseconds(self) -> int:
         """Whole milliseconds since 1970-01-01 UTC, as the store asks for them."""
@@ -70,12 +103,9 @@ def text_of(value: object) -> str | None:
 class Adapter:
     """A store as the model sees it. One database object for each session, opened when it is first used."""
 
-    def __init__(
-        self, open_session: Callable[[VirtualClock, Callable[[], int]], PromptStudioDatabase], tables: Tables
-    ) -> None:
-        self.clock = VirtualClock()
-        self._open = open_session
-        self._tables = tables
+    def __init__(self, deployment: Deployment) -> None:
+        self.clock = VirtualClock(deployment.set_time)
+        self._deployment = deployment
         self._sessions: dict[str, PromptStudioDatabase] = {}
         self._ids: list[int] = []  # real ids in the order of creation: the model's id n is the n-th
         self._uuids: dict[int, str] = {}
@@ -102,7 +132,7 @@ class Adapter:
     def perform(self, invocation: op.Invocation, *, arrives: bool = True) -> op.Response:
         """Make the store do it, and say what it answered. `arrives`: whether a call whose reply is lost got there."""
         if isinstance(invocation, op.Tick):
-            self.clock.milliseconds += invocation.milliseconds
+            self.clock.move(invocation.milliseconds)
         elif isinstance(invocation, op.Crash):
             self.end_session(invocation.session)
         elif isinstance(invocation, op.LoseReply):
@@ -121,19 +151,17 @@ class Adapter:
     def session(self, name: str) -> PromptStudioDatabase:
         """Return the worker's own database object."""
         if name not in self._sessions:
-            self._sessions[name] = self._open(self.clock, lambda: self._spread)
+            self._sessions[name] = self._deployment.open_session(self.clock, lambda: self._spread)
         return self._sessions[name]
 
     def end_session(self, name: str) -> None:
         """Close the worker's session without a word about the jobs that it ran."""
-        if name in self._sessions:
-            self._sessions.pop(name).close()
+        if name in self._sessions and not self._deployment.crash_session(self._sessions[name]):
+            del self._sessions[name]
 
     def close(self) -> None:
         """Close every session."""
-        for name in list(self._sessions):
-            self.end_session(name)
-        self._tables.close()
+        self._deployment.close(list(self._sessions.values()))
 
     def real_id(self, job_id: int) -> int:
         """Return the store's id of the model's n-th job; one that no store has given for a job not made yet."""
@@ -218,20 +246,21 @@ class Adapter:
 
     def state(self) -> State:
         """Return the whole state, read from the tables."""
-        jobs = tuple(self._job(row) for row in self._tables.jobs())
+        jobs = tuple(self._job(row) for row in self._deployment.jobs())
         keys = tuple(
             IdempotencyRow(
                 Scope(row["entity_type"], row["idempotency_key"], row["user_id"]),
                 row["entity_id"],
                 row["created_at"] - START,
             )
-            for row in self._tables.idempotency_rows()
+            for row in self._deployment.idempotency_rows()
         )
-        sessions = tuple(
-            Session(name, frozenset(AdvisoryLock(self._model_id(real), token) for real, token in held))
-            for name, held in sorted(self._tables.locks().items())
-        )
-        return State(self.clock.milliseconds - START, len(self._ids) + 1, jobs, keys, sessions)
+        state = State(self.clock.milliseconds - START, len(self._ids) + 1, jobs, keys)
+        for name, seen in self._deployment.sessions(self._sessions).items():
+            locks = frozenset(AdvisoryLock(self._model_id(real), token) for real, token in seen.locks)
+            refusals = frozenset(Refusal(self._model_id(real), token, at - START) for real, token, at in seen.refusals)
+            state = state.with_session(Session(name, locks, refusals))
+        return forget_stale_refusals(state)  # a store may remember them for longer: no answer depends on them
 
     def outcome(self, answer: Outcome) -> op.Outcome:
         """Return a store's outcome as the model's."""
@@ -241,7 +270,7 @@ class Adapter:
     def job(self, row: JobRow) -> Job:
         """Return a row that a store answered with, as the model's."""
         plain: dict[str, Any] = {
-            name: _milliseconds(value) if isinstance(value, datetime) else value for name, value in row.items()
+            name: milliseconds_of(value) if isinstance(value, datetime) else value for name, value in row.items()
         }
         return self._job({**plain, "payload": text_of(row["payload"]), "result": text_of(row["result"])})
 
@@ -299,7 +328,8 @@ def _string_of(text: object) -> str | None:
     return None if text is None else str(text)
 
 
-def _milliseconds(moment: datetime) -> int:
+def milliseconds_of(moment: datetime) -> int:
+    """Return an instant as whole milliseconds since 1970."""
     return round(moment.timestamp() * SECOND)
 
 

@@ -7,7 +7,6 @@ run that cannot tell is as red as one that failed.
 
 import json
 import platform
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +48,7 @@ class Conformance:
     """One store in lockstep with the model. `sometimes_expected` derives from what the store is capable of."""
 
     coverage: Coverage = field(default_factory=Coverage)
+    version: str = ""  # of the database
     seconds: float = 0.0
     steps_least: int = 0
     sometimes_expected: frozenset[str] = frozenset()
@@ -127,7 +127,7 @@ class Certificate:
             "stores": {
                 name: {
                     "verdict": store.verdict,
-                    "version": sqlite3.sqlite_version,
+                    "version": store.version,
                     "layers": {"conformance": store.as_json()},
                 }
                 for name, store in self.stores.items()
@@ -141,13 +141,13 @@ class Certificate:
         lines = [f"seed {self.seed}, {self.seconds:.1f} s"]
         for name, world in self.worlds.items():
             lines.append(
-                f"model     {name:<9} {world.verdict:<12} {world.distinct:>7,} states, depth {world.depth}, "
+                f"model     {name:<18} {world.verdict:<12} {world.distinct:>7,} states, depth {world.depth}, "
                 f"{world.transitions:,} transitions, {len(world.sometimes)} sometimes witnessed, {world.seconds:.1f} s"
             )
         for name, store in self.stores.items():
             entry = store.as_json()
             lines.append(
-                f"lockstep  {name:<9} {store.verdict:<12} {entry['steps']:>7,} steps generated, "
+                f"lockstep  {name:<18} {store.verdict:<12} {entry['steps']:>7,} steps generated, "
                 f"{entry['played']:,} played, {entry['examples']:,} examples, "
                 f"pairs {entry['pairs_witnessed']} of {entry['pairs_total']}, {entry['seconds']} s"
             )

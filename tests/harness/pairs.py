@@ -27,15 +27,29 @@ ALL_PAIRS: Final = PAIRS | NAMELESS
 
 
 def signature(seen: Transition) -> tuple[Key | None, tuple[bool, ...]]:
-    """Return the pair with what else the row carries into it: finer than the table, for choosing what to play."""
+    """Return the pair with what else the state carries into it: finer than the table, for choosing what to play."""
     call = seen.invocation
+    gate = _gate(seen)
     if isinstance(call, op.Create):
         newest = seen.before.next_id - 1
         return met(seen), (newest > 0 and seen.before.job(newest) is None,)  # is there an id that could come back?
     job = seen.before.job(call.job_id) if isinstance(call, op.JobCall) else None
     if job is None:
-        return met(seen), ()
-    return met(seen), (job.late, job.was_reclaim, job.error is not None, job.result is not None, job.retry_count > 0)
+        return met(seen), gate
+    row = (job.late, job.was_reclaim, job.error is not None, job.result is not None, job.retry_count > 0)
+    return met(seen), (*row, *gate)
+
+
+def _gate(seen: Transition) -> tuple[bool, ...]:
+    """Say what the advisory locks had to do with it: nothing at all where there are none."""
+    if not seen.settings.advisory_locks:
+        return ()
+    before, after = seen.before.session(seen.asked.session), seen.after.session(seen.asked.session)
+    named = getattr(seen.asked, "job_id", None) or getattr(seen.claimed, "id", None)
+    had = [lock.lease_token for lock in before.locks if lock.job_id == named]
+    has = [lock.lease_token for lock in after.locks if lock.job_id == named]
+    elsewhere = any(lock.job_id == named for one in seen.before.sessions if one != before for lock in one.locks)
+    return bool(had), bool(has), had != has, elsewhere, after.refusals != before.refusals
 
 
 def met(seen: Transition) -> Key | None:

@@ -14,7 +14,7 @@ from tests.harness.stores import STORES
 @pytest.fixture
 def lockstep(tmp_path: Path) -> Iterator[Lockstep]:
     """Job 1, acquired with token 1 for a second."""
-    lockstep = Lockstep(STORES[0].fresh(tmp_path, None), Settings(), Coverage())
+    lockstep = Lockstep(STORES[0].fresh(tmp_path, None, None), Settings(), Coverage())
     lockstep.do(op.Create(request=(1, None, "{}", "client")))
     lockstep.do(op.Acquire(session="worker", owner="ann", lease=1_000))
     yield lockstep

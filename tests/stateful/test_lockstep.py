@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Settings
-from prompt_studio_model.witnesses import LEASES, tie, two_scopes
+from prompt_studio_model.witnesses import LEASES, LOCKS, tie, two_scopes
 from prompt_studio_model.worlds import SHORT
 from tests.harness.adapter import SECOND
 from tests.harness.certificate import Certificate, Conformance
@@ -28,8 +28,12 @@ pytestmark = [pytest.mark.stateful, pytest.mark.conformance]
 
 STEPS_PER_EXAMPLE = 50
 RETENTION_SECONDS = 100
-PLAYED = ("leases", "order", "keys")  # the other worlds are about advisory locks
+PLAYED = ("leases", "order", "keys")
+PLAYED_WITH_LOCKS = "locks"
 WITNESSES_WITHOUT_LOCKS = frozenset(promise.id for promise in (*LEASES, tie, two_scopes))
+WITNESSES_OF_LOCKS = frozenset(promise.id for promise in LOCKS)
+PATIENCE_SECONDS = 5
+PATIENCE_TICKS = SHORT.patience or 0
 
 
 @pytest.fixture(scope="module", params=STORES, ids=lambda store: store.name)
@@ -42,7 +46,9 @@ def store(request: pytest.FixtureRequest) -> Store:
 def layer(request: pytest.FixtureRequest, store: Store) -> Conformance:
     """The store's entry of the certificate, shared by all its lockstep tests."""
     certificate: Certificate = request.config.stash[CERTIFICATE]
-    layer = certificate.stores.setdefault(store.name, Conformance(sometimes_expected=WITNESSES_WITHOUT_LOCKS))
+    expected = WITNESSES_WITHOUT_LOCKS | (WITNESSES_OF_LOCKS if store.advisory_locks else frozenset())
+    fresh = Conformance(version=store.version(), sometimes_expected=expected)
+    layer = certificate.stores.setdefault(store.name, fresh)
     layer.steps_least = request.config.option.steps
     return layer
 
@@ -61,12 +67,16 @@ def test_generated_calls_agree_with_the_model(
     request: pytest.FixtureRequest, tmp_path: Path, store: Store, layer: Conformance, retention: int | None
 ) -> None:
     """Hypothesis drives the store and the model; after each step answer, tables and promises agree."""
-    milliseconds = None if retention is None else retention * SECOND
+    settings = Settings(
+        advisory_locks=store.advisory_locks,
+        retention=None if retention is None else retention * SECOND,
+        patience=PATIENCE_SECONDS * SECOND,
+    )
 
     class Machine(QueueMachine):
         @staticmethod
         def start() -> Lockstep:
-            return Lockstep(store.fresh(tmp_path, retention), Settings(retention=milliseconds), layer.coverage)
+            return Lockstep(store.fresh(tmp_path, retention, PATIENCE_SECONDS), settings, layer.coverage)
 
     run_state_machine_as_test(
         Machine,
@@ -82,9 +92,10 @@ def test_generated_calls_agree_with_the_model(
     )
 
 
-def in_seconds(call: op.Invocation) -> op.Invocation:
+def in_seconds(call: op.Invocation, *, several_sessions: bool) -> op.Invocation:
     """The same call with a world's ticks as seconds, and with a request where a store wants one."""
-    changes: dict[str, Any] = {"session": "player"}  # one is enough where there are no locks to tell them apart
+    # One session is enough, and quicker, where there are no locks to tell them apart.
+    changes: dict[str, Any] = {} if several_sessions else {"session": "player"}
     for name in ("lease", "milliseconds", "available_at"):
         ticks = getattr(call, name, None)
         if isinstance(ticks, int):
@@ -92,23 +103,29 @@ def in_seconds(call: op.Invocation) -> op.Invocation:
     if isinstance(call, op.Create):
         changes["request"] = (1, None, "{}", "witness")
     if isinstance(call, op.LoseReply):
-        changes["call"] = in_seconds(call.call)
+        changes["call"] = in_seconds(call.call, several_sessions=several_sessions)
     return replace(call, **changes)
 
 
-@pytest.mark.parametrize("world", PLAYED)
+@pytest.mark.parametrize("world", [*PLAYED, PLAYED_WITH_LOCKS])
 @pytest.mark.timeout(600)
 def test_the_shortest_way_to_each_situation_agrees_with_the_model(
     tmp_path: Path, store: Store, layer: Conformance, world: str
 ) -> None:
     """What the explorer found possible in the model is played on the store: no pair is left to luck."""
+    of_locks = world == PLAYED_WITH_LOCKS
+    if of_locks and not store.advisory_locks:
+        return  # the world has nothing to say about this store
     assert SHORT.retention is not None
-    settings = Settings(retention=SHORT.retention * SECOND)
+    settings = Settings(
+        advisory_locks=store.advisory_locks, retention=SHORT.retention * SECOND, patience=PATIENCE_TICKS * SECOND
+    )
     for way in shortest_ways(world):
-        lockstep = Lockstep(store.fresh(tmp_path, SHORT.retention), settings, layer.coverage, generated=False)
+        adapter = store.fresh(tmp_path, SHORT.retention, PATIENCE_TICKS)
+        lockstep = Lockstep(adapter, settings, layer.coverage, generated=False)
         for call in way:
-            lockstep.do(in_seconds(call))
-        lockstep.adapter.close()
+            lockstep.do(in_seconds(call, several_sessions=of_locks))
+        adapter.close()
 
 
 def test_the_worlds_reach_every_pair() -> None:
