@@ -68,6 +68,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PromptStu
 def filled(raw: sqlite3.Connection, rows: list[Row]) -> None:
     """The table with these rows and no others, as if they had come about by themselves."""
     raw.execute("BEGIN IMMEDIATE")
+    raw.execute("UPDATE prompt_studio_job_queue SET revision = -revision")
     raw.execute("DELETE FROM prompt_studio_job_queue")
     raw.executemany(
         "INSERT INTO prompt_studio_job_queue (id, uuid, job_type, entity_id, priority, status, payload, client_id,"

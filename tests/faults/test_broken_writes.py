@@ -135,13 +135,15 @@ class TestRowsThatBreakTheRules:
             closing(sqlite3.connect(made, isolation_level=None)) as connection,
             pytest.raises(sqlite3.IntegrityError, match=f"CHECK constraint failed: {rule}$"),
         ):
-            connection.execute(f"UPDATE prompt_studio_job_queue SET {change}")
+            connection.execute(f"UPDATE prompt_studio_job_queue SET revision = revision + 1, {change}")
 
     @pytest.mark.verifies("INV-EXECUTIONS-BOUNDED", "PS-FAULTS-4")
     def test_are_reported_under_the_rules_name(self, made: Path) -> None:
         with closing(sqlite3.connect(made, isolation_level=None)) as connection:
             connection.execute("PRAGMA ignore_check_constraints = ON")
-            connection.execute("UPDATE prompt_studio_job_queue SET executions = 4, lease_token = 4")
+            connection.execute(
+                "UPDATE prompt_studio_job_queue SET revision = revision + 1, executions = 4, lease_token = 4"
+            )
         with PromptStudioDatabase(made, "tester") as database:
             with pytest.raises(InvariantViolation, match=r"INV-EXECUTIONS-BOUNDED.*report it") as caught:
                 database.acquire_next_job()

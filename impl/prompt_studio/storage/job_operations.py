@@ -106,4 +106,9 @@ class JobOperations(Operations):
         """How many terminal jobs were deleted, all that ended longer ago than this."""
         parameters = {"age_milliseconds": older_than_days * DAY_MILLISECONDS}
         session = self._sessions.current()
-        return session.write(lambda session: len(self._run(session, "cleanup_jobs", parameters)), alone=True)
+
+        def operation(session: Session) -> int:
+            self._run(session, "pick_jobs_to_clean_up", parameters)
+            return len(self._run(session, "cleanup_jobs"))
+
+        return session.write(operation)

@@ -57,7 +57,8 @@ ORDER BY created_at DESC, id DESC LIMIT :limit;
 -- name: acquire_best_job
 -- Leases the best eligible job: the better one of the best queued and the best expired.
 UPDATE prompt_studio_job_queue
-SET was_reclaim = (status = 'processing'),
+SET revision = revision + 1,
+    was_reclaim = (status = 'processing'),
     retry_count = CASE WHEN status = 'processing' THEN retry_count + 1 ELSE retry_count END,
     status = 'processing', lease_owner = :worker_id, leased_until = ${now} + :lease_milliseconds ${milliseconds},
     lease_token = lease_token + 1, -- impl: PS-CONCURRENCY-5
@@ -92,7 +93,8 @@ RETURNING *;
 -- name: acquire_this_job
 -- Leases one job if it is queued and available, for an operator who names it.
 UPDATE prompt_studio_job_queue
-SET status = 'processing', was_reclaim = FALSE, lease_owner = :worker_id,
+SET revision = revision + 1,
+    status = 'processing', was_reclaim = FALSE, lease_owner = :worker_id,
     leased_until = ${now} + :lease_milliseconds ${milliseconds},
     lease_token = lease_token + 1, executions = executions + 1,
     started_at = ${now}, late = FALSE, error_message = NULL, result = NULL, closed_token = NULL, closed_by = NULL
@@ -102,7 +104,8 @@ RETURNING *;
 -- name: renew_lease
 -- Moves the end of the token's lease, never back; a lease that has expired is renewed all the same.
 UPDATE prompt_studio_job_queue
-SET leased_until = CASE -- impl: PS-CONCURRENCY-3
+SET revision = revision + 1,
+    leased_until = CASE -- impl: PS-CONCURRENCY-3
         WHEN leased_until > ${now} + :lease_milliseconds ${milliseconds} THEN leased_until
         ELSE ${now} + :lease_milliseconds ${milliseconds} END,
     late = (leased_until <= ${now}) -- impl: PS-CONCURRENCY-11
@@ -112,7 +115,8 @@ RETURNING *;
 -- name: renew_lease_by_owner
 -- The same for a caller who has only the name under which the job was acquired.
 UPDATE prompt_studio_job_queue
-SET leased_until = CASE
+SET revision = revision + 1,
+    leased_until = CASE
         WHEN leased_until > ${now} + :lease_milliseconds ${milliseconds} THEN leased_until
         ELSE ${now} + :lease_milliseconds ${milliseconds} END,
     late = (leased_until <= ${now})
@@ -122,7 +126,8 @@ RETURNING *;
 -- name: complete_job
 -- Ends the token's attempt with a result.
 UPDATE prompt_studio_job_queue
-SET status = 'completed', result = :result, error_message = NULL, completed_at = ${now},
+SET revision = revision + 1,
+    status = 'completed', result = :result, error_message = NULL, completed_at = ${now},
     leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'complete',
     late = (leased_until <= ${now})
 WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing' -- impl: PS-CONCURRENCY-13
@@ -131,7 +136,8 @@ RETURNING *;
 -- name: fail_job
 -- Ends the token's attempt with an error: failed for good.
 UPDATE prompt_studio_job_queue
-SET status = 'failed', error_message = :error_message, result = NULL, completed_at = ${now},
+SET revision = revision + 1,
+    status = 'failed', error_message = :error_message, result = NULL, completed_at = ${now},
     leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'fail',
     late = (leased_until <= ${now})
 WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing' -- impl: PS-CONCURRENCY-13
@@ -141,7 +147,8 @@ RETURNING *;
 -- Ends the token's attempt with an error: queued again, after a pause, while executions are left; else failed.
 -- The pause doubles with each execution, from 1 s to 600 s, and is spread by `:spread` thousandths.
 UPDATE prompt_studio_job_queue
-SET status = CASE WHEN executions < execution_limit THEN 'queued' ELSE 'failed' END, -- impl: PS-CONCURRENCY-14
+SET revision = revision + 1,
+    status = CASE WHEN executions < execution_limit THEN 'queued' ELSE 'failed' END, -- impl: PS-CONCURRENCY-14
     retry_count = CASE WHEN executions < execution_limit THEN retry_count + 1 ELSE retry_count END,
     available_at = CASE WHEN executions < execution_limit THEN
             ${now}
@@ -158,7 +165,8 @@ RETURNING *;
 -- name: release_job
 -- Gives the token's attempt back, as if it had not begun.
 UPDATE prompt_studio_job_queue
-SET status = 'queued', available_at = ${now}, started_at = NULL,
+SET revision = revision + 1,
+    status = 'queued', available_at = ${now}, started_at = NULL,
     executions = executions - 1, -- impl: PS-CONCURRENCY-15
     leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'release',
     late = (leased_until <= ${now})
@@ -168,7 +176,8 @@ RETURNING *;
 -- name: set_completed
 -- An operator's word that a running job is done.
 UPDATE prompt_studio_job_queue
-SET status = 'completed', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
+SET revision = revision + 1,
+    status = 'completed', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
     result = COALESCE(:result, result), error_message = COALESCE(:error_message, error_message),
     closed_token = NULL, closed_by = NULL
 WHERE id = :job_id AND status = 'processing'
@@ -177,7 +186,8 @@ RETURNING *;
 -- name: set_failed
 -- An operator's word that a running job has failed.
 UPDATE prompt_studio_job_queue
-SET status = 'failed', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
+SET revision = revision + 1,
+    status = 'failed', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
     result = COALESCE(:result, result), error_message = COALESCE(:error_message, error_message),
     closed_token = NULL, closed_by = NULL
 WHERE id = :job_id AND status = 'processing'
@@ -186,7 +196,8 @@ RETURNING *;
 -- name: set_cancelled
 -- Nobody shall begin or go on with the job.
 UPDATE prompt_studio_job_queue
-SET status = 'cancelled', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
+SET revision = revision + 1,
+    status = 'cancelled', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
     result = COALESCE(:result, result), error_message = COALESCE(:error_message, error_message),
     closed_token = NULL, closed_by = NULL
 WHERE id = :job_id AND status IN ('queued', 'processing') -- impl: PS-CONCURRENCY-18
@@ -195,7 +206,8 @@ RETURNING *;
 -- name: requeue_running_job
 -- An operator takes a running job from its worker; the attempt counts, and one more is allowed.
 UPDATE prompt_studio_job_queue
-SET status = 'queued', available_at = ${now}, started_at = NULL, leased_until = NULL, lease_owner = NULL,
+SET revision = revision + 1,
+    status = 'queued', available_at = ${now}, started_at = NULL, leased_until = NULL, lease_owner = NULL,
     execution_limit = CASE WHEN execution_limit > executions THEN execution_limit ELSE executions + 1 END,
     closed_token = NULL, closed_by = NULL
 WHERE id = :job_id AND status = 'processing'
@@ -204,19 +216,23 @@ RETURNING *;
 -- name: retry_failed_job
 -- An operator lets a failed job run once more.
 UPDATE prompt_studio_job_queue
-SET status = 'queued', available_at = ${now}, started_at = NULL, completed_at = NULL,
+SET revision = revision + 1,
+    status = 'queued', available_at = ${now}, started_at = NULL, completed_at = NULL,
     error_message = NULL, result = NULL, retry_count = retry_count + 1,
     execution_limit = CASE WHEN execution_limit > executions THEN execution_limit ELSE executions + 1 END,
     closed_token = NULL, closed_by = NULL
 WHERE id = :job_id AND status = 'failed' -- impl: PS-CONCURRENCY-17
 RETURNING *;
 
--- name: cleanup_jobs
--- Deletes the jobs that ended before a moment.
-DELETE FROM prompt_studio_job_queue
+-- name: pick_jobs_to_clean_up
+-- Marks the jobs that ended before a moment; a trigger keeps every other one from being deleted.
+UPDATE prompt_studio_job_queue SET revision = -revision
 WHERE status IN ('completed', 'failed', 'cancelled')
-    AND completed_at < ${now} - :age_milliseconds ${milliseconds} -- impl: PS-CONCURRENCY-21
-RETURNING id;
+    AND completed_at < ${now} - :age_milliseconds ${milliseconds}; -- impl: PS-CONCURRENCY-21
+
+-- name: cleanup_jobs
+-- Deletes the jobs that this transaction marked.
+DELETE FROM prompt_studio_job_queue WHERE revision < 0 RETURNING id;
 
 -- name: job_stats
 -- The whole table, as numbers, at one instant.

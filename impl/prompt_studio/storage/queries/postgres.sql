@@ -40,7 +40,8 @@ gate AS MATERIALIZED ( -- one row, so one lock is tried
 ),
 won AS (
     UPDATE prompt_studio_job_queue
-    SET was_reclaim = (status = 'processing'),
+    SET revision = revision + 1,
+        was_reclaim = (status = 'processing'),
         retry_count = CASE WHEN status = 'processing' THEN retry_count + 1 ELSE retry_count END,
         status = 'processing', lease_owner = :worker_id, leased_until = ${now} + :lease_milliseconds ${milliseconds},
         lease_token = lease_token + 1, -- impl: PS-CONCURRENCY-5
@@ -61,7 +62,8 @@ won AS (
 ),
 spent AS (
     UPDATE prompt_studio_job_queue
-    SET status = 'failed', completed_at = ${now}, error_message = 'lease expired, attempts exhausted',
+    SET revision = revision + 1,
+        status = 'failed', completed_at = ${now}, error_message = 'lease expired, attempts exhausted',
         leased_until = NULL, lease_owner = NULL, closed_token = NULL, closed_by = NULL
     WHERE id = (SELECT gate.id FROM gate WHERE gate.exhausted)
         AND status = 'processing' AND leased_until <= ${now} AND executions >= execution_limit
@@ -89,7 +91,8 @@ gate AS MATERIALIZED (
 ),
 won AS (
     UPDATE prompt_studio_job_queue
-    SET status = 'processing', was_reclaim = FALSE, lease_owner = :worker_id,
+    SET revision = revision + 1,
+        status = 'processing', was_reclaim = FALSE, lease_owner = :worker_id,
         leased_until = ${now} + :lease_milliseconds ${milliseconds},
         lease_token = lease_token + 1, executions = executions + 1,
         started_at = ${now}, late = FALSE, error_message = NULL, result = NULL, closed_token = NULL, closed_by = NULL

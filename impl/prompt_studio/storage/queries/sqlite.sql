@@ -4,7 +4,8 @@
 -- Only here because another database can do it in the statement that claims.
 -- Fails the best expired job without an execution left, if no eligible job is better than it.
 UPDATE prompt_studio_job_queue
-SET status = 'failed', completed_at = ${now}, error_message = 'lease expired, attempts exhausted',
+SET revision = revision + 1,
+    status = 'failed', completed_at = ${now}, error_message = 'lease expired, attempts exhausted',
     leased_until = NULL, lease_owner = NULL, closed_token = NULL, closed_by = NULL
 WHERE id = (
         SELECT exhausted.id FROM (

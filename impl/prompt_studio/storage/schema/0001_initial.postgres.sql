@@ -39,6 +39,7 @@ CREATE TABLE prompt_studio_job_queue (
     late BOOLEAN NOT NULL DEFAULT FALSE,
     closed_token BIGINT,
     closed_by TEXT,
+    revision BIGINT NOT NULL DEFAULT 1, -- changed by each of our updates, and by no older program's; in no index
     CONSTRAINT "INV-LEASE-FIELDS" CHECK (
         (status = 'processing') = (leased_until IS NOT NULL) AND (status = 'processing') = (lease_owner IS NOT NULL)
     ),
@@ -82,6 +83,31 @@ ON prompt_studio_job_queue (priority DESC, created_at, id) WHERE status = 'proce
 -- The jobs of one entity, in the order in which they were made.
 CREATE INDEX prompt_studio_job_queue_entity ON prompt_studio_job_queue (entity_id, job_type, created_at, id);
 
+-- name: create_refusal
+-- What a program from before this schema is told.
+CREATE FUNCTION prompt_studio_refuse_old_program() RETURNS TRIGGER LANGUAGE plpgsql AS '
+BEGIN
+    RAISE EXCEPTION ''this database was migrated, and this program is too old to change it: stop it, and use prompt-studio-core'';
+END';
+
+-- name: refuse_an_old_insert
+-- Such a program does not say how often a job may start.
+CREATE TRIGGER prompt_studio_refuse_old_insert BEFORE INSERT ON prompt_studio_job_queue
+FOR EACH ROW WHEN (NEW.execution_limit IS NULL) -- impl: PS-MIGRATION-6
+EXECUTE FUNCTION prompt_studio_refuse_old_program();
+
+-- name: refuse_an_old_update
+-- Nor does it know the revision.
+CREATE TRIGGER prompt_studio_refuse_old_update BEFORE UPDATE ON prompt_studio_job_queue
+FOR EACH ROW WHEN (NEW.revision = OLD.revision) -- impl: PS-MIGRATION-6
+EXECUTE FUNCTION prompt_studio_refuse_old_program();
+
+-- name: refuse_an_old_delete
+-- Only what cleanup_jobs has marked may go.
+CREATE TRIGGER prompt_studio_refuse_old_delete BEFORE DELETE ON prompt_studio_job_queue
+FOR EACH ROW WHEN (OLD.revision > 0) -- impl: PS-MIGRATION-6
+EXECUTE FUNCTION prompt_studio_refuse_old_program();
+
 -- name: create_idempotency_table
 -- What each key of each scope stands for. A row without a fingerprint matches every request.
 CREATE TABLE prompt_studio_idempotency (
@@ -106,6 +132,12 @@ ON prompt_studio_idempotency (entity_type, idempotency_key, user_id) WHERE user_
 -- One row for each key that belongs to nobody: in a plain UNIQUE, NULLs never conflict.
 CREATE UNIQUE INDEX uq_ps_idem_without_user
 ON prompt_studio_idempotency (entity_type, idempotency_key) WHERE user_id IS NULL;
+
+-- name: refuse_an_old_key
+-- An older program leaves the time to a default.
+CREATE TRIGGER prompt_studio_refuse_old_key BEFORE INSERT ON prompt_studio_idempotency
+FOR EACH ROW WHEN (NEW.created_at IS NULL) -- impl: PS-MIGRATION-6
+EXECUTE FUNCTION prompt_studio_refuse_old_program();
 
 -- name: record_schema_version
 -- Last, so that a database with this row has all of the above.

@@ -10,7 +10,8 @@ CREATE TABLE prompt_studio_schema (
 ) STRICT;
 
 -- name: create_job_table
--- One row for each job; AUTOINCREMENT, so that the id of a deleted job is never given to another.
+-- One row for each job; AUTOINCREMENT, so that the id of a deleted job is never given to another. Times are ANY and
+-- have a CHECK: a STRICT type is looked at before the triggers, which tell an older program what is wrong.
 CREATE TABLE prompt_studio_job_queue (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     uuid TEXT NOT NULL UNIQUE,
@@ -25,11 +26,11 @@ CREATE TABLE prompt_studio_job_queue (
     retry_count INTEGER NOT NULL DEFAULT 0,
     max_retries INTEGER NOT NULL DEFAULT 3,
     client_id TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    available_at INTEGER NOT NULL,
-    started_at INTEGER,
-    completed_at INTEGER,
-    leased_until INTEGER,
+    created_at ANY NOT NULL,
+    available_at ANY NOT NULL,
+    started_at ANY,
+    completed_at ANY,
+    leased_until ANY,
     lease_owner TEXT,
     lease_token INTEGER NOT NULL DEFAULT 0,
     executions INTEGER NOT NULL DEFAULT 0,
@@ -38,6 +39,7 @@ CREATE TABLE prompt_studio_job_queue (
     late INTEGER NOT NULL DEFAULT 0,
     closed_token INTEGER,
     closed_by TEXT,
+    revision INTEGER NOT NULL DEFAULT 1, -- changed by each of our updates, and by no older program's
     CONSTRAINT "INV-LEASE-FIELDS" CHECK (
         (status = 'processing') = (leased_until IS NOT NULL) AND (status = 'processing') = (lease_owner IS NOT NULL)
     ),
@@ -63,6 +65,11 @@ CREATE TABLE prompt_studio_job_queue (
     CONSTRAINT priority_in_range CHECK (priority BETWEEN 1 AND 10),
     CONSTRAINT max_retries_in_range CHECK (max_retries BETWEEN 0 AND 2147483646),
     CONSTRAINT retry_count_in_range CHECK (retry_count >= 0),
+    CONSTRAINT times_are_milliseconds CHECK (
+        typeof(created_at) = 'integer' AND typeof(available_at) = 'integer'
+        AND typeof(COALESCE(started_at, 0)) = 'integer' AND typeof(COALESCE(completed_at, 0)) = 'integer'
+        AND typeof(COALESCE(leased_until, 0)) = 'integer'
+    ),
     CONSTRAINT flags_are_flags CHECK (was_reclaim IN (0, 1) AND late IN (0, 1)),
     CONSTRAINT payload_is_json CHECK (json_valid(payload)),
     CONSTRAINT result_is_json CHECK (result IS NULL OR json_valid(result))
@@ -81,6 +88,33 @@ ON prompt_studio_job_queue (priority DESC, created_at, id) WHERE status = 'proce
 -- name: create_entity_index
 -- The jobs of one entity, in the order in which they were made.
 CREATE INDEX prompt_studio_job_queue_entity ON prompt_studio_job_queue (entity_id, job_type, created_at, id);
+
+-- name: refuse_an_old_insert
+-- A program from before this schema does not say how often a job may start.
+CREATE TRIGGER prompt_studio_refuse_old_insert BEFORE INSERT ON prompt_studio_job_queue
+WHEN NEW.execution_limit IS NULL -- impl: PS-MIGRATION-6
+BEGIN
+    SELECT RAISE(ABORT,
+        'this database was migrated, and this program is too old to change it: stop it, and use prompt-studio-core');
+END;
+
+-- name: refuse_an_old_update
+-- Nor does it know the revision.
+CREATE TRIGGER prompt_studio_refuse_old_update BEFORE UPDATE ON prompt_studio_job_queue
+WHEN NEW.revision = OLD.revision -- impl: PS-MIGRATION-6
+BEGIN
+    SELECT RAISE(ABORT,
+        'this database was migrated, and this program is too old to change it: stop it, and use prompt-studio-core');
+END;
+
+-- name: refuse_an_old_delete
+-- It would take every time for an old one: to SQLite a number is less than a text.
+CREATE TRIGGER prompt_studio_refuse_old_delete BEFORE DELETE ON prompt_studio_job_queue
+WHEN OLD.revision > 0 -- impl: PS-MIGRATION-6
+BEGIN
+    SELECT RAISE(ABORT,
+        'this database was migrated, and this program is too old to change it: stop it, and use prompt-studio-core');
+END;
 
 -- name: create_idempotency_table
 -- What each key of each scope stands for. A row without a fingerprint matches every request.
@@ -106,6 +140,15 @@ ON prompt_studio_idempotency (entity_type, idempotency_key, user_id) WHERE user_
 -- One row for each key that belongs to nobody: in a plain UNIQUE, NULLs never conflict.
 CREATE UNIQUE INDEX uq_ps_idem_without_user
 ON prompt_studio_idempotency (entity_type, idempotency_key) WHERE user_id IS NULL;
+
+-- name: refuse_an_old_key
+-- An older program leaves the time to a default. It says OR IGNORE, which would swallow any other refusal.
+CREATE TRIGGER prompt_studio_refuse_old_key BEFORE INSERT ON prompt_studio_idempotency
+WHEN NEW.created_at IS NULL -- impl: PS-MIGRATION-6
+BEGIN
+    SELECT RAISE(ABORT,
+        'this database was migrated, and this program is too old to change it: stop it, and use prompt-studio-core');
+END;
 
 -- name: record_schema_version
 -- Last, so that a database with this row has all of the above.
