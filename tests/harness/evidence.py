@@ -174,6 +174,18 @@ class Evidence:
                 found[call.asked.job_id].append(call)
         return found
 
+    @cached_property
+    def refused(self) -> list[Call]:
+        """The calls of holders that had lost their job before they asked, and that were told so."""
+        found = []
+        for (job_id, token), calls in self.with_token.items():
+            later = [
+                one for other in self.tokens.get(job_id, []) if other > token for one in self.acquires[job_id, other]
+            ]
+            told = [call for call in calls if call.told is not None and not call.truthy]
+            found += [call for call in told if any(one.before(call) for one in later)]
+        return found
+
     def closings(self, attempt: Attempt, *operations: Operation) -> list[Call]:
         """The closing calls of an attempt that were applied or may have been."""
         return [

@@ -1,0 +1,155 @@
+"""A race's place: an empty database, a pool of processes that have it open, an umpire, and the judgement at the end."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from tests.harness.evidence import Evidence, Finding, Holding, Remains
+from tests.harness.history import Asked, History, Seen, Told
+from tests.harness.judgement import judge
+from tests.harness.locations import Location
+from tests.harness.processes import Pool
+from tests.harness.processes_layer import RaceResult
+from tests.harness.recorder import RecordedDatabase, Recorder
+from tests.processes.participant import Participant, Setting
+
+START: Final = 1_700_000_000_000
+"""Where the shared clock begins, in milliseconds since 1970."""
+
+UMPIRE: Final = "umpire"
+LONGER_THAN_ANY_PAUSE: Final = 700_000
+DRAINS_MAX: Final = 20
+
+Answer = TypeVar("Answer")
+Parameters = ParamSpec("Parameters")
+
+
+@dataclass(slots=True)
+class Faults:
+    """What a nemesis did."""
+
+    kills: int = 0
+    stops: int = 0
+
+
+class Arena:
+    """One race. The umpire is this process: it makes jobs, moves the clock, and has its calls recorded like anybody."""
+
+    def __init__(
+        self, pool: Pool[Participant], location: Location, directory: Path, *, seed: str, real_time: bool = False
+    ) -> None:
+        address = location.fresh(directory)
+        clock = location.share_time(address, directory)
+        self.pool = pool
+        self.clock = clock
+        self.faults = Faults()
+        self.findings: list[Finding] = []
+        self.setting = Setting(location, address, None if real_time else clock, directory, seed)
+        self._recorder = Recorder(directory, UMPIRE)
+        if not real_time:
+            self.tick_to(START)
+        self.umpire = RecordedDatabase(location.open(address, self.setting.time), self._recorder)
+        capabilities = self.umpire.database.capabilities
+        self._holding = Holding(rows=not capabilities.one_writer, locks=capabilities.advisory_locks)
+        self._entities = 0
+        self._began = time.monotonic()
+        pool.all(Participant.enter, self.setting)
+
+    # What umpires do
+
+    def tick_to(self, milliseconds: int) -> None:
+        """Move the shared clock."""
+        self._recorder.asked(Asked("tick", moment=milliseconds))
+        self.clock.set_time(milliseconds)
+        self._recorder.told(Told("ticked"))
+
+    def tick(self, milliseconds: int) -> None:
+        """Move the shared clock on."""
+        self.tick_to(self.clock.now_milliseconds() + milliseconds)
+
+    def create(self, *, priority: int = 5, max_retries: int = 3) -> Seen:
+        """Make a job."""
+        self._entities += 1
+        job = self.umpire.create(self._entities, priority=priority, max_retries=max_retries).job
+        assert job is not None, "the umpire could not make a job"
+        return job
+
+    def together(
+        self,
+        work: Callable[Concatenate[Participant, Parameters], Answer],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> list[Answer]:
+        """The answers of all workers to work that they and the umpire, who comes last, begin at one moment."""
+        self.begin(work, *arguments, **named)
+        return [self.pool.answer(number) for number in self.pool.numbers]
+
+    def begin(
+        self,
+        work: Callable[Concatenate[Participant, Parameters], object],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> None:
+        """Let all workers begin at one moment, which is when this returns; their answers are to be asked for."""
+        for number in self.pool.numbers:
+            self.pool.ask(number, work, *arguments, **named)
+        self.pool.begin_together()
+
+    def found(self, name: str, sentence: str) -> None:
+        """Note what the race itself has seen to be wrong."""
+        self.findings.append(Finding((name,), "double" if name == "INV-SINGLE-HOLDER" else "stuck", sentence))
+
+    def finish(self) -> None:
+        """Let the workers take what there is, under a clock that goes on, until every job has ended, or none does."""
+        for _ in range(DRAINS_MAX):
+            self.pool.all(Participant.let_go)
+            self.tick(LONGER_THAN_ANY_PAUSE)
+            self.pool.all(Participant.finish)
+            if not self.umpire.database.count_jobs(status="queued") + self.umpire.database.count_jobs(
+                status="processing"
+            ):
+                return
+
+    # The end
+
+    def history(self) -> History:
+        """What was recorded so far."""
+        return History.read(self.setting.directory)
+
+    def judged(self, race: str, rounds: int, *, drained: bool) -> RaceResult:
+        """What the race came to; what was found is in `findings` from now on."""
+        seconds = time.monotonic() - self._began
+        tables = self.setting.location.tables(self.setting.address)
+        remains = Remains.of(tables.jobs, tables.keys, locks_left=tables.locks_left, drained=drained)
+        history = self.history()
+        self.findings += judge(history, remains, self._holding)
+        sorts = Counter(finding.sort for finding in self.findings)
+        return RaceResult(
+            race,
+            self.setting.location.name,
+            rounds,
+            calls=len(history),
+            double=sorts["double"],
+            lost=sorts["lost"],
+            stuck=sorts["stuck"],
+            wrong=sorts["wrong"],
+            locks_left=remains.locks_left,
+            seconds=seconds,
+            kills=self.faults.kills,
+            stops=self.faults.stops,
+            pending=sum(call.pending for call in history.calls),
+            refused=len(Evidence(history, remains, self._holding).refused),
+            conflicts=sum(call.told is not None and call.told.kind == "conflict" for call in history.calls),
+        )
+
+    def close(self) -> None:
+        """Leave nothing behind, and the pool as it was found."""
+        self.pool.restore()
+        self.pool.all(Participant.leave)
+        self.umpire.database.close()
+        self._recorder.close()
+        self.clock.close()
+        self.setting.location.dispose(self.setting.address)

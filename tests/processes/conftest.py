@@ -1,0 +1,104 @@
+"""How races are held in a run: where, how often, with which dice; and the table that they end with.
+
+`pytest tests/processes --races full` runs them as often as the issue that asked for them says; a run of everything
+holds a quick share of each.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.harness.judgement import explained, names_of
+from tests.harness.locations import LOCATIONS, Location
+from tests.harness.lockstep import Violation
+from tests.harness.processes import Pool
+from tests.harness.processes_layer import LAYERS, ProcessesLayer, table
+from tests.processes.arena import Arena
+from tests.processes.participant import Participant
+
+WORKERS: Final = 4
+PRELOAD: Final = ("prompt_studio", "psycopg", "tests.processes.participant")
+
+Race = Callable[[Arena, int], str]
+Hold = Callable[..., None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of the races; it is there when this folder is named on the command line."""
+    group = parser.getgroup("races", "real processes that nobody schedules")
+    group.addoption(
+        "--races", choices=["quick", "full"], default="quick", help="how often each race is run (default: %(default)s)"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the races behind what needs no luck: a failure is looked for in the model first, and in lockstep next."""
+    items.sort(key=lambda item: item.get_closest_marker("processes") is not None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what the races came to."""
+    races = [race for layer in config.stash.get(LAYERS, {}).values() for race in layer.races]
+    if races:
+        terminalreporter.section("races")
+        for line in table(races):
+            terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def layers(request: pytest.FixtureRequest) -> dict[str, ProcessesLayer]:
+    """What the races of this run came to, by store."""
+    return request.config.stash.setdefault(LAYERS, {})
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> str:
+    """The seed of all dice, which the certificate names."""
+    return str(request.config.option.hypothesis_seed or random.SystemRandom().randint(1, 2**32))
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the races are run as often as they can be."""
+    return bool(request.config.getoption("races", "quick") == "full")
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool[Participant]]:
+    """The processes of all races of a module."""
+    pool = Pool(WORKERS, Participant, preload=PRELOAD)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(params=LOCATIONS, ids=lambda location: location.name)
+def location(request: pytest.FixtureRequest) -> Location:
+    """Where the race is held."""
+    chosen: Location = request.param
+    return chosen
+
+
+@pytest.fixture
+def hold(
+    pool: Pool[Participant], location: Location, tmp_path: Path, seed: str, layers: dict[str, ProcessesLayer]
+) -> Hold:
+    """Holds a race, and raises if it proves a promise to be broken."""
+
+    def held(race: Race, rounds: int, *, drained: bool = True, real_time: bool = False) -> None:
+        name = race.__name__.replace("_", " ")
+        arena = Arena(pool, location, tmp_path, seed=f"{seed}/{name}", real_time=real_time)
+        try:
+            note = race(arena, rounds)
+            result = arena.judged(name, rounds, drained=drained)
+        finally:
+            arena.close()
+        result.note = note
+        layers.setdefault(location.name, ProcessesLayer()).races.append(result)
+        if arena.findings:
+            story = explained(arena.findings)
+            raise Violation(names_of(arena.findings), f"{story}\nseed {seed}; the histories are in {tmp_path}")
+
+    return held

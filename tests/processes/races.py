@@ -1,0 +1,137 @@
+"""The races: each takes an arena and a number of rounds, and says what else is worth knowing about how it went.
+
+A race only brings processes together, and notes what it can see itself: that one of them won. What the calls mean is
+for the judges to say, when all is over.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from tests.harness.history import Seen, Told
+from tests.processes.arena import Arena
+from tests.processes.participant import LONG_LEASE_SECONDS, Participant
+
+JOBS: Final = 300
+SECOND: Final = 1_000
+USERS: Final = (None, "ann", "bob")
+DRAWN_PRIORITIES: Final = (3, 7)
+
+
+def one_job(arena: Arena, rounds: int) -> str:
+    """All acquire the one job at the same moment; who gets it completes it."""
+    wins: Counter[int] = Counter()
+    for _ in range(rounds):
+        job = arena.create()
+        wins[_settle(arena, job, arena.together(Participant.acquire_at_once, LONG_LEASE_SECONDS))] += 1
+        arena.tick(1)
+    return f"won by {_shares(wins)}"
+
+
+def drain(arena: Arena, rounds: int, *, jobs: int = JOBS) -> str:
+    """All take jobs until there are none; they complete, fail or release them; then the clock goes on, and again."""
+    dice = random.Random(arena.setting.seed)  # noqa: S311 - these dice decide nothing secret, and must be thrown again
+    taken: Counter[int] = Counter()
+    for _ in range(rounds):
+        for _ in range(jobs):
+            arena.create(priority=dice.randint(*DRAWN_PRIORITIES))
+            arena.tick(dice.randint(0, 2))
+        while any(found := arena.together(Participant.drain)):
+            taken.update(dict(enumerate(found)))
+            arena.tick(10 * SECOND)  # longer than the back-off of the second attempt, shorter than that of the last
+        arena.finish()
+    return f"taken by {_shares(taken)}"
+
+
+def reclaim(arena: Arena, rounds: int) -> str:
+    """The holder stands still; its lease ends in the middle of everybody's calls; one gets the job."""
+    wins: Counter[int] = Counter()
+    for _ in range(rounds):
+        job, held = _held_by_umpire(arena)
+        expiry = held.leased_until or 0
+        arena.begin(Participant.acquire_until, expiry)
+        arena.tick_to(expiry)
+        wins[_settle(arena, job, _answers(arena), token=held.token + 1)] += 1
+        arena.umpire.complete(held.id, held.token)  # too late: the judges see to it
+    return f"won by {_shares(wins)}"
+
+
+def renew_or_reclaim(arena: Arena, rounds: int) -> str:
+    """The lease has ended, and its holder renews it while all try to take the job."""
+    return _rivals(arena, rounds, lambda held: arena.umpire.renew(held.id, held.token, LONG_LEASE_SECONDS), "renewed")
+
+
+def complete_or_reclaim(arena: Arena, rounds: int) -> str:
+    """The lease has ended, and its holder completes the job while all try to take it."""
+    return _rivals(arena, rounds, lambda held: arena.umpire.complete(held.id, held.token), "completed")
+
+
+def reclaim_in_real_time(arena: Arena, rounds: int) -> str:
+    """A lease of a second, and nobody moves the clock: all try from its beginning until after its end."""
+    wins: Counter[int] = Counter()
+    for _ in range(rounds):
+        job, held = _held_by_umpire(arena)
+        arena.begin(Participant.acquire_until, held.leased_until or 0)
+        wins[_settle(arena, job, _answers(arena), token=held.token + 1)] += 1
+        arena.umpire.complete(held.id, held.token)
+    return f"won by {_shares(wins)}"
+
+
+def record(arena: Arena, rounds: int) -> str:
+    """All record one key for each of some users, and for nobody."""
+    for number in range(rounds):
+        arena.together(Participant.record, "job", f"key {number}", USERS)
+        arena.tick(1)
+    return f"{len(USERS)} scopes"
+
+
+def _held_by_umpire(arena: Arena) -> tuple[Seen, Seen]:
+    """Make a job, and be its holder, for a second."""
+    job = arena.create()
+    held = arena.umpire.acquire(1).job
+    assert held is not None, "there was a job, and the umpire alone"
+    assert held.id == job.id, "the umpire got an old job: an earlier round has not ended"
+    return job, held
+
+
+def _rivals(arena: Arena, rounds: int, move: Callable[[Seen], Told], done: str) -> str:
+    outcomes: Counter[str] = Counter()
+    for _ in range(rounds):
+        job, held = _held_by_umpire(arena)
+        arena.tick_to(held.leased_until or 0)
+        arena.begin(Participant.acquire_at_once, LONG_LEASE_SECONDS)
+        moved = move(held)
+        answers = _answers(arena)
+        if moved.kind == "applied":
+            outcomes[done] += 1
+            for told in (told for told in answers if told.job is not None):
+                arena.found("INV-SINGLE-HOLDER", f"job {job.id} was {done} by its holder, and reclaimed: {told}")
+            arena.umpire.complete(held.id, held.token)
+        else:
+            outcomes["reclaimed"] += 1
+            _settle(arena, job, answers, token=held.token + 1)
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+
+
+def _answers(arena: Arena) -> list[Told]:
+    return [arena.pool.answer(number) for number in arena.pool.numbers]
+
+
+def _settle(arena: Arena, job: Seen, answers: list[Told], *, token: int = 1) -> int:
+    """See that one got the job, under this token, and let it complete it. Who got it, or -1."""
+    winners = [(number, told.job) for number, told in enumerate(answers) if told.job is not None]
+    if len(winners) > 1:
+        arena.found("INV-SINGLE-HOLDER", f"job {job.id} was got by workers {[number for number, _ in winners]}")
+    if not winners:
+        arena.found("INV-NONE-IS-EMPTY", f"job {job.id} was got by nobody: {', '.join(map(str, answers))}")
+    for number, got in winners:
+        if (got.id, got.token) != (job.id, token):
+            arena.found("INV-TOKEN-GROWS", f"worker {number} got token {got.token} of job {got.id}, not {token}")
+        arena.pool.ask(number, Participant.complete, got)
+        arena.pool.answer(number)
+    return winners[0][0] if winners else -1
+
+
+def _shares(wins: Counter[int]) -> str:
+    return " : ".join(str(wins[number]) for number in sorted(wins))

@@ -1,0 +1,41 @@
+"""Races of real processes: nobody owns the order of their calls, and the judges look at what they recorded."""
+
+import pytest
+
+from tests.processes import races
+from tests.processes.conftest import Hold
+from tests.processes.storm import storm
+
+pytestmark = [pytest.mark.processes, pytest.mark.stateful, pytest.mark.timeout(900)]
+
+
+def test_one_job_goes_to_one_of_them(hold: Hold, *, full: bool) -> None:
+    hold(races.one_job, 300 if full else 60)
+
+
+def test_hundreds_of_jobs_are_each_done_once(hold: Hold, *, full: bool) -> None:
+    hold(races.drain, 20 if full else 1)
+
+
+def test_an_expired_job_goes_to_one_of_them(hold: Hold, *, full: bool) -> None:
+    hold(races.reclaim, 200 if full else 40)
+
+
+def test_an_expired_job_is_either_renewed_or_reclaimed(hold: Hold, *, full: bool) -> None:
+    hold(races.renew_or_reclaim, 200 if full else 40)
+
+
+def test_an_expired_job_is_either_completed_or_reclaimed(hold: Hold, *, full: bool) -> None:
+    hold(races.complete_or_reclaim, 200 if full else 40)
+
+
+def test_a_lease_lasts_its_second(hold: Hold, *, full: bool) -> None:
+    hold(races.reclaim_in_real_time, 5 if full else 1, real_time=True)
+
+
+def test_a_key_has_one_winner(hold: Hold, *, full: bool) -> None:
+    hold(races.record, 200 if full else 40)
+
+
+def test_workers_that_die_or_stand_still_lose_no_job_and_do_none_twice(hold: Hold, *, full: bool) -> None:
+    hold(storm, 150 if full else 20)
