@@ -4,6 +4,7 @@ Opening a session costs a process of the server, so a session that ends an examp
 next one too.
 """
 
+import select
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, cast
@@ -16,7 +17,7 @@ from prompt_studio.storage.postgres.claims import PostgresClaims
 from tests.harness.adapter import START, SessionSeen, VirtualClock, milliseconds_of
 
 CLIENT: Final = "conformance"
-LIMIT_MILLISECONDS: Final = 10_000
+LIMIT_SECONDS: Final = 10.0
 EXAMPLES_BETWEEN_TRUNCATIONS: Final = 50
 WRONG_TOKEN: Final = -1
 """Shown for a lock that the server has and the store knows nothing of."""
@@ -67,24 +68,25 @@ class PostgresDatabase:
         return PromptStudioDatabase(self.dsn, CLIENT, settings=settings, clock=clock, jitter=dice), dice
 
     def give(self, settings: Settings, database: PromptStudioDatabase, dice: "_Dice") -> None:
-        """Take it back: for the next example if it remembers nothing, else to be closed."""
-        memory = claims_of(database).memory() if settings.advisory_locks else None
-        if memory is None or not (memory.held or memory.refusals):
-            self._idle[settings].append((database, dice))
-            return
-        process = server_process(database)
-        database.close()
-        self.await_end(process)
+        """Take it back for the next example; what its session remembers ends with the session."""
+        if settings.advisory_locks:
+            memory = claims_of(database).memory()
+            if memory.held or memory.refusals:
+                self.end_session(database)
+        self._idle[settings].append((database, dice))
 
-    def end(self, process: int) -> None:
-        """End a server process and wait until it is gone."""
-        ended = self.control.execute("SELECT pg_terminate_backend(%s, %s) AS ended", (process, LIMIT_MILLISECONDS))
-        assert ended.fetchone() == {"ended": True}, f"server process {process} did not end"
-
-    def await_end(self, process: int) -> None:
-        """Wait until the server has noticed that a client is gone."""
-        if self.control.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (process,)).fetchone():
-            self.control.execute("SELECT pg_terminate_backend(%s, %s)", (process, LIMIT_MILLISECONDS))
+    def end_session(self, database: PromptStudioDatabase) -> None:
+        """End the server's process of the worker session, and wait until it is gone and the client knows."""
+        handle = worker_handle(database)
+        self.control.execute("SELECT pg_terminate_backend(%s)", (handle.info.backend_pid,))
+        try:
+            # The stream ends when the process does, after it has given back its locks.
+            while select.select([handle.fileno()], [], [], LIMIT_SECONDS)[0]:
+                handle.pgconn.consume_input()
+        except psycopg.OperationalError:
+            claims_of(database).memory()
+        else:
+            raise AssertionError(f"server process {handle.info.backend_pid} did not end within {LIMIT_SECONDS} s")
 
     def close(self) -> None:
         """Close every connection."""
@@ -123,8 +125,7 @@ class PostgresDeployment:
     def crash_session(self, database: PromptStudioDatabase) -> bool:
         """End the server process of the worker session. The object goes on, as in a worker that survived the loss."""
         if self._settings.advisory_locks:
-            self._database.end(server_process(database))
-            claims_of(database).memory()
+            self._database.end_session(database)
         return True
 
     def close(self, databases: list[PromptStudioDatabase]) -> None:
@@ -175,8 +176,13 @@ def claims_of(database: PromptStudioDatabase) -> PostgresClaims:
     return cast("PostgresClaims", cast("Any", database)._store._claims)
 
 
-def server_process(database: PromptStudioDatabase) -> int:
-    """The server's process of the database's worker session."""
+def worker_handle(database: PromptStudioDatabase) -> psycopg.Connection[DictRow]:
+    """The connection of the database's worker session."""
     claims = claims_of(database)
     claims.memory()  # there is a session from now on
-    return int(cast("Any", claims)._connection._handle.info.backend_pid)
+    return cast("psycopg.Connection[DictRow]", cast("Any", claims)._connection._handle)
+
+
+def server_process(database: PromptStudioDatabase) -> int:
+    """The server's process of the database's worker session."""
+    return worker_handle(database).info.backend_pid

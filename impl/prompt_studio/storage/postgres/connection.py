@@ -256,7 +256,7 @@ class PostgresConnection:
     def in_transaction(self) -> bool:
         """Whether a transaction is open here, as the server last said."""
         self._leave_parents_handle()
-        return self._handle is not None and not _is_idle(self._handle)
+        return self._handle is not None and not self._handle.closed and not _is_idle(self._handle)
 
     def run(self, statement: Statement, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
         """Run one statement and take all of its rows.
@@ -295,7 +295,10 @@ class PostgresConnection:
                 self._handles.drop(handle)
 
     def _taken(self) -> Handle:
-        if self._handle is not None and _is_idle(self._handle) and not is_alive(self._handle):
+        # Only between transactions: within one the loss is met by a statement, and ends the operation.
+        if self._handle is not None and (
+            self._handle.closed or (_is_idle(self._handle) and not is_alive(self._handle))
+        ):
             self.close()
         if self._handle is None:
             self._handle = self._handles.take()
