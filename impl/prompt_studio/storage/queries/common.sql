@@ -12,7 +12,13 @@ INSERT INTO prompt_studio_job_queue (
     created_at, available_at, execution_limit
 ) VALUES ( -- impl: PS-CONCURRENCY-20
     :uuid, :job_type, :entity_id, :project_id, :priority, 'queued', :payload, :max_retries, :client_id,
-    ${now}, COALESCE(${epoch} + CAST(:available_at AS BIGINT) ${milliseconds}, ${now}), :max_retries + 1
+    ${now},
+    COALESCE( -- hours by themselves: a database that multiplies a duration by a float rounds the product of all of it
+        ${epoch} + CAST(:available_at AS BIGINT) / 3600000 * 3600000 ${milliseconds}
+            + (CAST(:available_at AS BIGINT) - CAST(:available_at AS BIGINT) / 3600000 * 3600000) ${milliseconds},
+        ${now}
+    ),
+    :max_retries + 1
 ) RETURNING *;
 
 -- name: get_job
