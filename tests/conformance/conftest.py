@@ -1,17 +1,20 @@
-"""An opened database in virtual time, and the doors by which tests look behind it."""
+"""An opened database in virtual time, on every store, and the door by which tests look behind it."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import pytest
 
 from prompt_studio import JobRow, PromptStudioDatabase
+from tests.conformance.stores import Door, PostgresStore, Store, postgres_store, sqlite_store
 from tests.conformance.virtual_time import VirtualClock
+from tests.harness.postgres_server import Server
 
 FULL_BACK_OFF = 1000
+
+# What is to be tested, and whether it has advisory locks; a store without a server is a file.
+STORES: Final[dict[str, bool | None]] = {"sqlite": None, "postgres": True, "postgres without locks": False}
 
 
 class Create(Protocol):
@@ -20,20 +23,80 @@ class Create(Protocol):
     def __call__(self, *, priority: int = 5, max_retries: int = 3, job_type: str = "evaluation") -> JobRow: ...
 
 
+class Open(Protocol):
+    """Opens the test's database once more, in virtual time unless told otherwise; closing it is the test's."""
+
+    def __call__(
+        self,
+        client_id: str = "tester",
+        *,
+        in_real_time: bool = False,
+        jitter: Callable[[], int] | None = None,
+        **settings: Any,  # noqa: ANN401 - any setting
+    ) -> PromptStudioDatabase: ...
+
+
+@pytest.fixture(scope="session", params=list(STORES.values()), ids=list(STORES))
+def served(request: pytest.FixtureRequest) -> Iterator[PostgresStore | None]:
+    """The store in a server's database that all tests share; None for the one that is a file."""
+    if request.param is None:
+        yield None
+        return
+    server: Server = request.getfixturevalue("postgres_server")
+    name = server.create_database()
+    with postgres_store(server.dsn(name), advisory_locks=request.param) as store:
+        yield store
+    server.drop_database(name)
+
+
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
+def store(served: PostgresStore | None, tmp_path: Path) -> Iterator[Store]:
+    """A store with nothing in it."""
+    if served is None:
+        with sqlite_store(tmp_path / "jobs.db") as store:
+            yield store
+    else:
+        served.empty()
+        yield served
+        served.await_farewell()
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """A file for a test of SQLite alone; such a test asks for no other fixture of this page."""
     return tmp_path / "jobs.db"
 
 
 @pytest.fixture
-def database(path: Path, clock: VirtualClock) -> Iterator[PromptStudioDatabase]:
-    with PromptStudioDatabase(path, "tester", clock=clock, jitter=lambda: FULL_BACK_OFF) as opened:
-        yield opened
+def location(store: Store) -> str | Path:
+    return store.location
+
+
+@pytest.fixture
+def clock(store: Store) -> VirtualClock:
+    return store.clock
+
+
+@pytest.fixture
+def opened(store: Store) -> Open:
+    def opened(
+        client_id: str = "tester",
+        *,
+        in_real_time: bool = False,
+        jitter: Callable[[], int] | None = None,
+        **settings: Any,  # noqa: ANN401 - any setting
+    ) -> PromptStudioDatabase:
+        clock = None if in_real_time else store.clock
+        changed = store.settings(**settings)
+        return PromptStudioDatabase(store.location, client_id, clock=clock, jitter=jitter, settings=changed)
+
+    return opened
+
+
+@pytest.fixture
+def database(opened: Open) -> Iterator[PromptStudioDatabase]:
+    with opened(jitter=lambda: FULL_BACK_OFF) as database:
+        yield database
 
 
 @pytest.fixture
@@ -45,9 +108,7 @@ def create(database: PromptStudioDatabase) -> Create:
 
 
 @pytest.fixture
-def raw(database: PromptStudioDatabase, path: Path) -> Iterator[sqlite3.Connection]:
-    """The file by itself, without the store."""
-    assert database.capabilities.in_one_file
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.row_factory = sqlite3.Row
-        yield connection
+def raw(database: PromptStudioDatabase, store: Store) -> Door:
+    """The tables by themselves, which are there since the database is opened."""
+    assert database.count_jobs() == 0
+    return store.door()

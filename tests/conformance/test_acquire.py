@@ -1,14 +1,14 @@
 """Which job an acquire returns, and what it does to it and to those in its way."""
 
-import sqlite3
 from datetime import timedelta
 
 import pytest
 
-from prompt_studio import PromptStudioDatabase, Settings
+from prompt_studio import PromptStudioDatabase
 from prompt_studio.storage.lease_operations import EXHAUSTED_PER_CALL_MAX
-from tests.conformance.conftest import Create
+from tests.conformance.conftest import Create, Open
 from tests.conformance.rows import claimed, stored
+from tests.conformance.stores import Door
 from tests.conformance.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.conformance
@@ -136,14 +136,14 @@ class TestAcquireNextJob:
         assert claimed(database, worker_id="  " + 200 * "w")["lease_owner"] == 128 * "w"
 
     def test_leases_for_the_configured_time_unless_told_otherwise(
-        self, database: PromptStudioDatabase, create: Create, clock: VirtualClock, path: object
+        self, database: PromptStudioDatabase, create: Create, clock: VirtualClock, opened: Open
     ) -> None:
         create()
         create()
         job = database.acquire_next_job()
         assert job is not None
         assert job["leased_until"] == clock.now + timedelta(seconds=60)
-        with PromptStudioDatabase(str(path), "other", clock=clock, settings=Settings(lease_seconds=7)) as other:
+        with opened("other", lease_seconds=7) as other:
             job = other.acquire_next_job()
         assert job is not None
         assert job["leased_until"] == clock.now + timedelta(seconds=7)
@@ -213,29 +213,30 @@ class TestExhaustion:
 
     @pytest.mark.verifies("PS-CONCURRENCY-8")
     def test_fails_at_most_a_hundred_in_one_call_best_first(
-        self, database: PromptStudioDatabase, create: Create, clock: VirtualClock, raw: sqlite3.Connection
+        self, database: PromptStudioDatabase, create: Create, raw: Door
     ) -> None:
-        for _ in range(EXHAUSTED_PER_CALL_MAX + 2):
-            create(max_retries=0)
+        for number in range(1, EXHAUSTED_PER_CALL_MAX + 3):
+            raw.execute(
+                "INSERT INTO prompt_studio_job_queue (uuid, job_type, entity_id, status, payload, client_id,"
+                " created_at, available_at, started_at, leased_until, lease_owner, lease_token, executions,"
+                " execution_limit) VALUES (:uuid, 'evaluation', 1, 'processing', '{}', 'tester', :then, :then, :then, :then, 'gone',"
+                " 1, 1, 1)",
+                {"uuid": str(number), "then": raw.moment(0)},
+            )
         eligible = create(priority=1)["id"]
-        raw.execute(
-            "UPDATE prompt_studio_job_queue SET status = 'processing', lease_owner = 'gone', leased_until = 0,"
-            " started_at = 0, executions = 1, lease_token = 1 WHERE max_retries = 0"
-        )
         assert claimed(database)["id"] == eligible
         assert database.count_jobs(status="failed") == EXHAUSTED_PER_CALL_MAX == 100
         assert [job["id"] for job in database.list_jobs(status="processing")] == [101, 102, eligible]
         assert database.acquire_next_job() is None
         assert database.count_jobs(status="failed") == 102
-        clock.tick(0)
 
 
 class TestEachJobGoesToOneWorker:
     @pytest.mark.verifies("PS-CONCURRENCY-1", "INV-TOKEN-GROWS")
     def test_of_two_that_ask_one_after_the_other(
-        self, database: PromptStudioDatabase, create: Create, path: object, clock: VirtualClock
+        self, database: PromptStudioDatabase, create: Create, opened: Open
     ) -> None:
         create()
-        with PromptStudioDatabase(str(path), "other", clock=clock) as other:
+        with opened("other") as other:
             assert database.acquire_next_job() is not None
             assert other.acquire_next_job() is None

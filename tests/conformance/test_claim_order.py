@@ -1,18 +1,17 @@
 """The claim, over many small tables, against a plain reading of its rule."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prompt_studio import JobType, PromptStudioDatabase
-from tests.conformance.virtual_time import START_MILLISECONDS, VirtualClock
+from tests.conformance.stores import Door, PostgresStore, Store, sqlite_store
+from tests.conformance.virtual_time import START_MILLISECONDS
 
 pytestmark = pytest.mark.conformance
 
@@ -55,43 +54,47 @@ WANTED = st.sampled_from([[JobType.EVALUATION], [JobType.OPTIMIZATION], list(Job
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PromptStudioDatabase, sqlite3.Connection]]:
-    path: Path = tmp_path_factory.mktemp("claims") / "jobs.db"
-    with (
-        PromptStudioDatabase(path, "tester", clock=VirtualClock(NOW)) as database,
-        closing(sqlite3.connect(path, isolation_level=None)) as raw,
-    ):
-        raw.execute("PRAGMA synchronous = OFF")
-        yield database, raw
+def filled(
+    served: PostgresStore | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[PromptStudioDatabase, Door]]:
+    """One opened database for all of the examples, each of which fills it anew."""
+    with ExitStack() as stack:
+        store: Store
+        if served is None:
+            store = stack.enter_context(sqlite_store(tmp_path_factory.mktemp("claims") / "jobs.db"))
+        else:
+            store = served
+            served.empty()
+            stack.callback(served.await_farewell)
+        assert store.clock.milliseconds == NOW
+        database = PromptStudioDatabase(store.location, "tester", clock=store.clock, settings=store.settings())
+        with database:
+            yield database, store.door()
 
 
-def filled(raw: sqlite3.Connection, rows: list[Row]) -> None:
-    """The table with these rows and no others, as if they had come about by themselves."""
-    raw.execute("BEGIN IMMEDIATE")
-    raw.execute("UPDATE prompt_studio_job_queue SET revision = -revision")
-    raw.execute("DELETE FROM prompt_studio_job_queue")
-    raw.executemany(
-        "INSERT INTO prompt_studio_job_queue (id, uuid, job_type, entity_id, priority, status, payload, client_id,"
-        " created_at, available_at, started_at, leased_until, lease_owner, lease_token, executions, execution_limit)"
-        " VALUES (?, ?, ?, 1, ?, ?, '{}', 'tester', ?, ?, ?, ?, ?, 1, 1, ?)",
-        [
-            (
-                job_id,
-                str(job_id),
-                row.job_type,
-                row.priority,
-                "processing" if row.running else "queued",
-                row.created_at,
-                0 if row.running else row.due,
-                0 if row.running else None,
-                row.due if row.running else None,
-                "somebody" if row.running else None,
-                1 + row.executions_left,
-            )
-            for job_id, row in enumerate(rows, start=1)
-        ],
-    )
-    raw.execute("COMMIT")
+def fill(raw: Door, rows: list[Row]) -> None:
+    """The table has these rows and no others, as if they had come about by themselves."""
+    raw.clear()
+    for job_id, row in enumerate(rows, start=1):
+        raw.execute(
+            "INSERT INTO prompt_studio_job_queue (id, uuid, job_type, entity_id, priority, status, payload,"
+            " client_id, created_at, available_at, started_at, leased_until, lease_owner, lease_token, executions,"
+            " execution_limit) VALUES (:id, :uuid, :job_type, 1, :priority, :status, '{}', 'tester',"
+            " :created_at, :available_at, :started_at, :leased_until, :lease_owner, 1, 1, :execution_limit)",
+            {
+                "id": job_id,
+                "uuid": str(job_id),
+                "job_type": row.job_type,
+                "priority": row.priority,
+                "status": "processing" if row.running else "queued",
+                "created_at": raw.moment(row.created_at),
+                "available_at": raw.moment(0 if row.running else row.due),
+                "started_at": raw.moment(0) if row.running else None,
+                "leased_until": raw.moment(row.due) if row.running else None,
+                "lease_owner": "somebody" if row.running else None,
+                "execution_limit": 1 + row.executions_left,
+            },
+        )
 
 
 USUAL = Row(running=False, priority=5, created_at=0, due=NOW, executions_left=1, job_type=JobType.EVALUATION)
@@ -118,10 +121,10 @@ class TestAcquireNextJob:
     @example(rows=[replace(EXHAUSTED, created_at=2), EXHAUSTED, LATER], wanted=list(JobType))
     @settings(max_examples=300)
     def test_returns_the_best_and_fails_what_is_exhausted_and_better(
-        self, opened: tuple[PromptStudioDatabase, sqlite3.Connection], rows: list[Row], wanted: list[JobType]
+        self, filled: tuple[PromptStudioDatabase, Door], rows: list[Row], wanted: list[JobType]
     ) -> None:
-        database, raw = opened
-        filled(raw, rows)
+        database, raw = filled
+        fill(raw, rows)
         ranked = sorted(
             ((row.rank(job_id), row) for job_id, row in enumerate(rows, start=1) if row.job_type in wanted),
             key=itemgetter(0),
@@ -132,7 +135,7 @@ class TestAcquireNextJob:
         job = database.acquire_next_job(worker_id="me", job_types=wanted)
 
         assert (job and job["id"]) == (best and best[2])
-        stored = {row["id"]: row for row in raw_rows(raw)}
+        stored = {row["id"]: row for row in raw.execute("SELECT * FROM prompt_studio_job_queue")}
         assert {job_id for job_id, row in stored.items() if row["status"] == "failed"} == failed
         assert {job_id for job_id, row in stored.items() if row["lease_owner"] == "me"} == (
             {best[2]} if best else set()
@@ -140,9 +143,3 @@ class TestAcquireNextJob:
         assert {job_id for job_id, row in stored.items() if row["was_reclaim"]} == (
             {best[2]} if best and rows[best[2] - 1].running else set()
         )
-
-
-def raw_rows(raw: sqlite3.Connection) -> list[sqlite3.Row]:
-    cursor = raw.cursor()
-    cursor.row_factory = sqlite3.Row
-    return cursor.execute("SELECT * FROM prompt_studio_job_queue").fetchall()

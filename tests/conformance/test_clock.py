@@ -10,6 +10,7 @@ import pytest
 
 from prompt_studio import DatabaseError, PromptStudioDatabase
 from prompt_studio.storage.sqlite.connection import PRODUCTION_CLOCK
+from tests.conformance.conftest import Open
 from tests.conformance.rows import claimed
 
 pytestmark = pytest.mark.conformance
@@ -35,9 +36,9 @@ class BrokenClock:
 
 class TestProductionClock:
     @pytest.mark.verifies("PS-CONCURRENCY-4")
-    def test_tells_the_real_time_in_whole_milliseconds(self, path: Path) -> None:
+    def test_tells_the_real_time(self, opened: Open) -> None:
         before = datetime.now(UTC)
-        with PromptStudioDatabase(path, "tester") as database:
+        with opened(in_real_time=True) as database:
             created = database.create_job("evaluation", 1, {})["created_at"]
         after = datetime.now(UTC)
         # SQLite cuts the system's microseconds to milliseconds.

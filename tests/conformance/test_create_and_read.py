@@ -1,6 +1,5 @@
 """Jobs at rest: made, found, listed, counted."""
 
-import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from prompt_studio import ConflictError, JobStatus, PromptStudioDatabase
 from tests.conformance.conftest import Create
 from tests.conformance.rows import claimed, stored
+from tests.conformance.stores import Door
 from tests.conformance.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.conformance
@@ -104,9 +104,9 @@ class TestCreateJob:
     def test_takes_tuples_for_lists(self, database: PromptStudioDatabase) -> None:
         assert database.create_job("evaluation", 1, {"range": (1, (2, 3))})["payload"] == {"range": [1, [2, 3]]}
 
-    def test_keeps_the_payload_as_text(self, database: PromptStudioDatabase, raw: sqlite3.Connection) -> None:
+    def test_keeps_the_payload_as_text(self, database: PromptStudioDatabase, raw: Door) -> None:
         database.create_job("evaluation", 1, {"b": 1e23, "a": "é"})
-        assert raw.execute("SELECT payload FROM prompt_studio_job_queue").fetchone()[0] == '{"b":1e+23,"a":"é"}'
+        assert raw.execute("SELECT payload FROM prompt_studio_job_queue") == [{"payload": '{"b":1e+23,"a":"é"}'}]
 
 
 class TestGetJob:

@@ -1,12 +1,13 @@
 """What a key stands for, for whom, and for how long."""
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from prompt_studio import IdempotencyRecord, PromptStudioDatabase, Settings, StoreUnavailable
+from prompt_studio import IdempotencyRecord, PromptStudioDatabase, StoreUnavailable
+from tests.conformance.conftest import Open
+from tests.conformance.stores import Door, Store
 from tests.conformance.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.conformance
@@ -15,11 +16,10 @@ every_scope = pytest.mark.parametrize("user", ["ann", None])
 
 
 @pytest.fixture
-def forgetful(path: Path, clock: VirtualClock) -> Iterator[PromptStudioDatabase]:
+def forgetful(opened: Open) -> Iterator[PromptStudioDatabase]:
     """A database whose keys stand for an hour."""
-    settings = Settings(idempotency_retention_seconds=3600)
-    with PromptStudioDatabase(path, "tester", clock=clock, settings=settings) as opened:
-        yield opened
+    with opened(idempotency_retention_seconds=3600) as database:
+        yield database
 
 
 class TestRecordIdempotency:
@@ -33,16 +33,16 @@ class TestRecordIdempotency:
     @every_scope
     @pytest.mark.verifies("PS-IDEMPOTENCY-PG-2", "INV-REPLAY-SAFE")
     def test_changes_nothing_when_it_is_repeated(
-        self, database: PromptStudioDatabase, clock: VirtualClock, raw: sqlite3.Connection, user: str | None
+        self, database: PromptStudioDatabase, clock: VirtualClock, raw: Door, user: str | None
     ) -> None:
-        def rows() -> list[tuple[object, ...]]:
-            return [tuple(row) for row in raw.execute("SELECT * FROM prompt_studio_idempotency")]
-
         database.record_idempotency("prompt", "k", 5, user)
-        before = rows()
+        before = raw.execute("SELECT * FROM prompt_studio_idempotency")
         clock.tick(10**9)
         database.record_idempotency("prompt", "k", 6, user)
-        assert rows() == before == [(1, "prompt", "k", user, 5, None, clock.milliseconds - 10**12)]
+        assert raw.execute("SELECT * FROM prompt_studio_idempotency") == before
+        assert [(row["entity_id"], row["created_at"]) for row in before] == [
+            (5, raw.moment(clock.milliseconds - 10**12))
+        ]
 
     @every_scope
     @pytest.mark.verifies("PS-IDEMPOTENCY-PG-3")
@@ -60,14 +60,15 @@ class TestRecordIdempotency:
     @every_scope
     @pytest.mark.verifies("PS-IDEMPOTENCY-PG-3")
     def test_replaces_the_fingerprint_too(
-        self, forgetful: PromptStudioDatabase, clock: VirtualClock, raw: sqlite3.Connection, user: str | None
+        self, forgetful: PromptStudioDatabase, clock: VirtualClock, store: Store, user: str | None
     ) -> None:
         forgetful.record_idempotency("prompt", "k", 5, user)
+        raw = store.door()
         raw.execute("UPDATE prompt_studio_idempotency SET fingerprint = 'old'")
         clock.tick(3600)
         forgetful.record_idempotency("prompt", "k", 6, user)
-        rows = raw.execute("SELECT entity_id, fingerprint FROM prompt_studio_idempotency").fetchall()
-        assert [tuple(row) for row in rows] == [(6, None)]
+        rows = raw.execute("SELECT entity_id, fingerprint FROM prompt_studio_idempotency")
+        assert rows == [{"entity_id": 6, "fingerprint": None}]
 
 
 class TestLookupIdempotency:
@@ -102,11 +103,12 @@ class TestLookupIdempotency:
         assert forgetful.lookup_idempotency("prompt", "k", user) is None
 
     @pytest.mark.verifies("PS-IDEMPOTENCY-PG-4")
-    def test_raises_when_it_could_not_look(self, database: PromptStudioDatabase, path: Path) -> None:
-        database.record_idempotency("prompt", "k", 5, "ann")
-        path.rename(path.with_name("moved.db"))
-        with pytest.raises(StoreUnavailable):
-            database.lookup_idempotency("prompt", "k", "ann")
+    def test_raises_when_it_could_not_look(self, path: Path) -> None:
+        with PromptStudioDatabase(path, "tester") as database:
+            database.record_idempotency("prompt", "k", 5, "ann")
+            path.rename(path.with_name("moved.db"))
+            with pytest.raises(StoreUnavailable):
+                database.lookup_idempotency("prompt", "k", "ann")
 
     def test_takes_long_keys_up_to_the_limit(self, database: PromptStudioDatabase) -> None:
         key = 255 * "\N{SNOWMAN}"

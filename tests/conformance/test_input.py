@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from prompt_studio import InputError, PromptStudioDatabase
-from tests.conformance.conftest import Create
+from tests.conformance.conftest import Create, Open
 from tests.conformance.rows import claimed, stored
 
 pytestmark = pytest.mark.conformance
@@ -259,8 +259,8 @@ class TestBadInput:
         assert claimed(database, lease_seconds=3600)
 
     @pytest.mark.parametrize("answer", [499, 1001, True, 750.0])
-    def test_of_the_dice_is_refused(self, path: Path, answer: int) -> None:
-        with PromptStudioDatabase(path, "tester", jitter=lambda: answer) as database:
+    def test_of_the_dice_is_refused(self, opened: Open, answer: int) -> None:
+        with opened(jitter=lambda: answer) as database:
             database.create_job("evaluation", 1, {})
             job = claimed(database)
             with pytest.raises(InputError, match="jitter"):

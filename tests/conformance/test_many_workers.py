@@ -4,12 +4,12 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from prompt_studio import PromptStudioDatabase, StoreUnavailable
+from tests.conformance.conftest import Open
 from tests.conformance.virtual_time import VirtualClock
 from tests.faults.processes import LIMIT_SECONDS, at_once
 
@@ -31,8 +31,8 @@ def drained(database: PromptStudioDatabase, worker_id: str) -> list[tuple[int, i
 
 class TestProcesses:
     @pytest.mark.verifies("PS-CONCURRENCY-1", "PS-CONCURRENCY-6", "INV-TOKEN-GROWS", "INV-NOTHING-LOST")
-    def test_never_get_the_same_job(self, path: Path) -> None:
-        with PromptStudioDatabase(path, "tester") as database:
+    def test_never_get_the_same_job(self, opened: Open) -> None:
+        with opened(in_real_time=True) as database:
             for _ in range(JOBS):
                 database.create_job("evaluation", 1, {})
             answers = at_once(WORKERS, lambda number: drained(database, f"worker-{number}"))
@@ -40,8 +40,8 @@ class TestProcesses:
             assert database.count_jobs(status="completed") == JOBS
 
     @pytest.mark.verifies("PS-CONCURRENCY-2", "PS-CONCURRENCY-1")
-    def test_reclaim_an_expired_job_once(self, path: Path, clock: VirtualClock) -> None:
-        with PromptStudioDatabase(path, "tester", clock=clock) as database:
+    def test_reclaim_an_expired_job_once(self, opened: Open, clock: VirtualClock) -> None:
+        with opened() as database:
             database.create_job("evaluation", 1, {})
             database.acquire_next_job(lease_seconds=1)
             clock.tick(1)
@@ -49,8 +49,8 @@ class TestProcesses:
         assert [job["lease_token"] for job in answers if job is not None] == [2]
 
     @pytest.mark.verifies("PS-IDEMPOTENCY-PG-2", "INV-ONE-EFFECT-PER-KEY")
-    def test_are_told_one_winner_of_a_key(self, path: Path) -> None:
-        with PromptStudioDatabase(path, "tester") as database:
+    def test_are_told_one_winner_of_a_key(self, opened: Open) -> None:
+        with opened(in_real_time=True) as database:
             answers = at_once(WORKERS, lambda number: database.record_idempotency("job", "k", number, "ann"))
             winner = database.lookup_idempotency("job", "k", "ann")
         assert [record.entity_id for record in answers] == WORKERS * [winner]

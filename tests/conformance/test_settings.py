@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 
 from prompt_studio import BackendType, InputError, PromptStudioDatabase, Settings
-from tests.conformance.conftest import Create
+from tests.conformance.conftest import Open
+from tests.conformance.stores import Store
 from tests.conformance.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.conformance
@@ -70,10 +71,10 @@ class TestSettings:
 class TestDatabase:
     @pytest.mark.verifies("PS-INPUT-5")
     def test_reads_the_environment_when_it_is_opened(
-        self, path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+        self, location: str | Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("TLDW_PS_JOB_LEASE_SECONDS", "5")
-        with PromptStudioDatabase(path, "tester", clock=clock) as database:
+        with PromptStudioDatabase(location, "tester", clock=clock) as database:
             monkeypatch.setenv("TLDW_PS_JOB_LEASE_SECONDS", "nonsense")
             database.create_job("evaluation", 1, {})
             job = database.acquire_next_job()
@@ -81,10 +82,14 @@ class TestDatabase:
             assert job["leased_until"] is not None
             assert (job["leased_until"] - clock.now).total_seconds() == 5
         with pytest.raises(InputError, match="TLDW_PS_JOB_LEASE_SECONDS"):
-            PromptStudioDatabase(path, "tester")
+            PromptStudioDatabase(location, "tester")
 
-    def test_says_what_it_is(self, database: PromptStudioDatabase, create: Create) -> None:
+    def test_says_what_it_is(self, database: PromptStudioDatabase, location: str | Path) -> None:
         assert database.backend_type in BackendType
-        assert not database.capabilities.advisory_locks
-        assert database.capabilities.one_writer
-        create()
+        assert database.capabilities.in_one_file is isinstance(location, Path)
+        assert database.capabilities.one_writer is isinstance(location, Path)
+
+    def test_has_advisory_locks_only_where_they_are_possible_and_wanted(self, opened: Open, store: Store) -> None:
+        with opened() as database:
+            possible = not database.capabilities.in_one_file
+            assert database.capabilities.advisory_locks is (possible and store.settings().advisory_locks)

@@ -81,7 +81,11 @@ class TestLoadStatements:
             ("-- name: one\n-- Nothing follows.\n", None, "'one' needs a name, a line of comment"),
             ("-- name: \n-- Nameless.\nSELECT 1", None, "'' needs a name"),
             (SHARED, "-- name: one\n-- Just so.\nSELECT 2;", "'one' of a dialect must begin with '-- Differs because'"),
-            (SHARED, "-- name: two\n-- Just so.\nSELECT 2;", "'two' of a dialect must begin with '-- Only here because'"),
+            (
+                SHARED,
+                "-- name: two\n-- Just so.\nSELECT 2;",
+                "'two' of a dialect must begin with '-- Only here because'",
+            ),
         ],
     )
     def test_refuses_a_file_that_breaks_its_rules(self, shared: str, overrides: str | None, says: str) -> None:

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from prompt_studio import JobRow, JobStatus, Outcome, OutcomeKind, PromptStudioDatabase
-from tests.conformance.conftest import Create
+from tests.conformance.conftest import Create, Open
 from tests.conformance.rows import claimed, stored
 from tests.conformance.virtual_time import VirtualClock
 
@@ -190,15 +190,15 @@ class TestFail:
 
     @pytest.mark.verifies("PS-CONCURRENCY-14")
     @pytest.mark.parametrize(("spread", "milliseconds"), [(500, 500), (501, 501), (1000, 1000)])
-    def test_spreads_the_pause(self, path: object, clock: VirtualClock, spread: int, milliseconds: int) -> None:
-        with PromptStudioDatabase(str(path), "tester", clock=clock, jitter=lambda: spread) as database:
+    def test_spreads_the_pause(self, opened: Open, clock: VirtualClock, spread: int, milliseconds: int) -> None:
+        with opened(jitter=lambda: spread) as database:
             job_id = database.create_job("evaluation", 1, {})["id"]
             claimed(database)
             database.fail_job(job_id, lease_token=1, error_message=None)
             assert stored(database, job_id)["available_at"] == clock.now + timedelta(milliseconds=milliseconds)
 
-    def test_spreads_the_pause_by_chance_unless_told_otherwise(self, path: object) -> None:
-        with PromptStudioDatabase(str(path), "tester") as database:
+    def test_spreads_the_pause_by_chance_unless_told_otherwise(self, opened: Open) -> None:
+        with opened(in_real_time=True) as database:
             job = database.create_job("evaluation", 1, {})
             claimed(database)
             row = database.retry_job_record(job["id"], lease_token=1).job
