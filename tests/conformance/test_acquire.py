@@ -219,8 +219,8 @@ class TestExhaustion:
             raw.execute(
                 "INSERT INTO prompt_studio_job_queue (uuid, job_type, entity_id, status, payload, client_id,"
                 " created_at, available_at, started_at, leased_until, lease_owner, lease_token, executions,"
-                " execution_limit) VALUES (:uuid, 'evaluation', 1, 'processing', '{}', 'tester', :then, :then, :then, :then, 'gone',"
-                " 1, 1, 1)",
+                " execution_limit) VALUES (:uuid, 'evaluation', 1, 'processing', '{}', 'tester', :then, :then, :then,"
+                " :then, 'gone', 1, 1, 1)",
                 {"uuid": str(number), "then": raw.moment(0)},
             )
         eligible = create(priority=1)["id"]
