@@ -91,6 +91,7 @@ class Certificate:
     seconds: float = 0.0
     worlds: dict[str, World] = field(default_factory=dict)
     stores: dict[str, Conformance] = field(default_factory=dict)
+    agreements: dict[str, Conformance] = field(default_factory=dict)  # several stores in lockstep with each other
     violations: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
 
@@ -107,8 +108,8 @@ class Certificate:
             return "violated"
         if self.troubles or not self.worlds or not self.stores:
             return "inconclusive"
-        layers = [world.verdict for world in self.worlds.values()] + [store.verdict for store in self.stores.values()]
-        return worst(layers)
+        layers = [*self.stores.values(), *self.agreements.values()]
+        return worst([*(world.verdict for world in self.worlds.values()), *(layer.verdict for layer in layers)])
 
     def as_json(self) -> dict[str, Any]:
         """Return the certificate as it is written."""
@@ -132,6 +133,10 @@ class Certificate:
                 }
                 for name, store in self.stores.items()
             },
+            "agreements": {
+                name: {"verdict": layer.verdict, "layers": {"conformance": layer.as_json()}}
+                for name, layer in self.agreements.items()
+            },
             "violations": self.violations,
             "troubles": self.troubles,
         }
@@ -144,12 +149,13 @@ class Certificate:
                 f"model     {name:<18} {world.verdict:<12} {world.distinct:>7,} states, depth {world.depth}, "
                 f"{world.transitions:,} transitions, {len(world.sometimes)} sometimes witnessed, {world.seconds:.1f} s"
             )
-        for name, store in self.stores.items():
+        for name, store in (self.stores | self.agreements).items():
             entry = store.as_json()
             lines.append(
                 f"lockstep  {name:<18} {store.verdict:<12} {entry['steps']:>7,} steps generated, "
                 f"{entry['played']:,} played, {entry['examples']:,} examples, "
-                f"pairs {entry['pairs_witnessed']} of {entry['pairs_total']}, {entry['seconds']} s"
+                + (f"pairs {entry['pairs_witnessed']} of {entry['pairs_total']}, " if store.pairs_expected else "")
+                + f"{entry['seconds']} s"
             )
             if store.coverage.steps < store.steps_least:
                 lines.append(f"  too few steps: at least {store.steps_least:,} are wanted")

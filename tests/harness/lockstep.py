@@ -7,29 +7,23 @@ as `conformance`, with both sides.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.explore import Step
 from prompt_studio_model.checking.properties import violated
 from prompt_studio_model.checking.rendering import difference
 from prompt_studio_model.invariants import ALWAYS, Transition, observe
-from prompt_studio_model.state import Settings
+from prompt_studio_model.state import Settings, State
 from prompt_studio_model.step import step
 from prompt_studio_model.table import Key
 from prompt_studio_model.witnesses import SOMETIMES
 from tests.harness.adapter import Adapter, RefusedByDatabase
 from tests.harness.pairs import met
 from tests.harness.rendering import Observed, explain
+from tests.harness.violation import Violation
 
 HISTORY_SHOWN = 12
-
-
-class Violation(AssertionError):
-    """The store did what it must not do. `names` are the ids of the promises that were broken, or `conformance`."""
-
-    def __init__(self, names: list[str], explanation: str) -> None:
-        super().__init__(f"violated: {', '.join(names)}\n{explanation}")
-        self.names = names
 
 
 @dataclass
@@ -50,26 +44,45 @@ class Coverage:
         self.sometimes.update(promise.id for promise in SOMETIMES if promise.predicate(seen))
 
 
-class Lockstep:
-    """One store beside the model, from an empty database on."""
+class System(Protocol):
+    """What is put beside the model: a store, or several that act as one."""
 
-    def __init__(self, adapter: Adapter, settings: Settings, coverage: Coverage, *, generated: bool = True) -> None:
-        self.adapter = adapter
+    def perform(self, invocation: op.Invocation, *, arrives: bool = True) -> op.Response:
+        """Do it, and say what was answered."""
+
+    def state(self) -> State:
+        """The whole state."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Lockstep:
+    """One system beside the model, from an empty database on."""
+
+    def __init__(self, system: System, settings: Settings, coverage: Coverage, *, generated: bool = True) -> None:
+        self.system = system
         self.settings = settings
-        self.state = adapter.state()
+        self.state = system.state()
         self._coverage = coverage
         self._generated = generated
         self._history: list[Observed] = []
         coverage.examples += 1
 
+    @property
+    def adapter(self) -> Adapter:
+        """The one store, for calls that the model does not know."""
+        assert isinstance(self.system, Adapter), "reads and malformed calls are made on one store at a time"
+        return self.system
+
     def do(self, invocation: op.Invocation, *, arrives: bool = True) -> op.Response:
         """Make the store do it, and judge what is seen. Raises Violation."""
         before = self.state
         try:
-            response = self.adapter.perform(invocation, arrives=arrives)
+            response = self.system.perform(invocation, arrives=arrives)
         except RefusedByDatabase as error:
             raise Violation([error.invariant], f"{invocation}\nthe database refused: {error}") from error
-        seen = observe(self.settings, before, invocation, response, self.adapter.state())
+        seen = observe(self.settings, before, invocation, response, self.system.state())
         self._judge(seen)
         self._coverage.saw(seen)
         self._count()
@@ -79,7 +92,7 @@ class Lockstep:
 
     def unchanged(self) -> None:
         """Judge that a call which the model does not know, a read or a refused one, changed nothing."""
-        now = self.adapter.state()
+        now = self.system.state()
         if now != self.state:
             changes = "\n".join(difference(self.state, now))
             raise Violation(["conformance"], f"a call that must change nothing changed\n{changes}")

@@ -16,8 +16,8 @@ import pytest
 
 from prompt_studio_model.worlds import WORLDS
 from tests.harness.certificate import FILE, Certificate
-from tests.harness.lockstep import Violation
 from tests.harness.stores import STORES
+from tests.harness.violation import Violation
 
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
 STEPS_LEAST: Final = 200

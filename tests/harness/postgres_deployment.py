@@ -68,11 +68,14 @@ class PostgresDatabase:
         return PromptStudioDatabase(self.dsn, CLIENT, settings=settings, clock=clock, jitter=dice), dice
 
     def give(self, settings: Settings, database: PromptStudioDatabase, dice: "_Dice") -> None:
-        """Take it back for the next example; what its session remembers ends with the session."""
+        """Take it back for the next example, with nothing in its memory."""
         if settings.advisory_locks:
-            memory = claims_of(database).memory()
-            if memory.held or memory.refusals:
-                self.end_session(database)
+            claims = claims_of(database)
+            for job_id in claims.memory().held:
+                claims._unlock(job_id)
+            assert claims.counts.unlock_errors == 0, "the store believed in a lock that it did not have"
+            claims.memory().held.clear()
+            claims.memory().refusals.clear()
         self._idle[settings].append((database, dice))
 
     def end_session(self, database: PromptStudioDatabase) -> None:

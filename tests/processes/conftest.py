@@ -13,9 +13,9 @@ import pytest
 
 from tests.harness.judgement import explained, names_of
 from tests.harness.locations import LOCATIONS, Location
-from tests.harness.lockstep import Violation
 from tests.harness.processes import Pool
 from tests.harness.processes_layer import LAYERS, ProcessesLayer, table
+from tests.harness.violation import Violation
 from tests.processes.arena import Arena
 from tests.processes.participant import Participant
 

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from prompt_studio import InputError, PromptStudioDatabase
-from tests.harness.lockstep import Lockstep, Violation
+from tests.harness.lockstep import Lockstep
+from tests.harness.violation import Violation
 
 
 class Case(NamedTuple):

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from prompt_studio_model.state import Job, State, claim_order
 from tests.harness.adapter import SECOND
-from tests.harness.lockstep import Lockstep, Violation
+from tests.harness.lockstep import Lockstep
+from tests.harness.violation import Violation
 from tests.stateful.targets import STATUSES, TYPES, targets
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from prompt_studio import PromptStudioDatabase
-from tests.harness.lockstep import Lockstep, Violation
+from tests.harness.lockstep import Lockstep
+from tests.harness.violation import Violation
 from tests.stateful import bad_input
 
 pytestmark = pytest.mark.conformance

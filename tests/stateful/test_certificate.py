@@ -119,7 +119,8 @@ import pytest
 from prompt_studio_model.worlds import WORLDS
 from tests.harness.certificate import Conformance
 from tests.harness.explorations import Exploration
-from tests.harness.lockstep import Coverage, Violation
+from tests.harness.lockstep import Coverage
+from tests.harness.violation import Violation
 from tests.harness.pairs import ALL_PAIRS
 from tests.harness.plugin import CERTIFICATE
 from tests.harness.stores import STORES
@@ -155,7 +156,7 @@ class TestRun:
 
     def test_with_a_violation_is_violated_and_red(self, project: pytest.Pytester) -> None:
         project.makepyfile(
-            test_more="import pytest\nfrom tests.harness.lockstep import Violation\n"
+            test_more="import pytest\nfrom tests.harness.violation import Violation\n"
             "@pytest.mark.stateful\ndef test_more():\n    raise ExceptionGroup('two', [Violation(['INV-X'], 'story')])"
         )
         assert self.verdict(project) == ("violated", 1)

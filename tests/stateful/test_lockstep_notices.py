@@ -5,7 +5,8 @@ import pytest
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import State
 from tests.harness.adapter import Adapter, RefusedByDatabase
-from tests.harness.lockstep import Lockstep, Violation
+from tests.harness.lockstep import Lockstep
+from tests.harness.violation import Violation
 
 pytestmark = pytest.mark.conformance
 
