@@ -95,14 +95,17 @@ def send_numbers_in_one_size(handle: Handle) -> None:
 def bound_every_wait(handle: Handle, settings: Settings) -> None:
     """No wait is endless: `lock_timeout`, `statement_timeout`, `idle_in_transaction_session_timeout`.
 
-    And each statement sees what is committed when it begins, whatever the server's default: READ COMMITTED. Behind a
-    transaction pooler a SET would stay with a server connection that others use, so the role has to have them.
+    Each statement sees what is committed when it begins, whatever the server's default: READ COMMITTED. And a queue
+    that was never analyzed is read in the order of its indexes: a bitmap of all that is queued would be sorted for each
+    claim. Behind a transaction pooler a SET would stay with a server connection that others use, so the role has to
+    have them.
     """
     parts = {
         "lock_timeout": f"{max(1, round(settings.write_retry_seconds * 1000))}ms",
         "statement_timeout": f"{round(settings.statement_seconds * 1000)}ms",
         "idle_in_transaction_session_timeout": f"{round(settings.idle_in_transaction_seconds * 1000)}ms",
         "default_transaction_isolation": "read committed",
+        "enable_bitmapscan": "off",
         "timezone": "UTC",
     }
     calls = sql.SQL(", ").join(
