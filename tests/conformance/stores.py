@@ -120,6 +120,7 @@ class PostgresStore:
 
     def __init__(self, dsn: str, control: psycopg.Connection[DictRow], *, advisory_locks: bool) -> None:
         self.location = dsn
+        self._control = control
         self._door = PostgresDoor(control)
         self._settings = Settings(advisory_locks=advisory_locks)
         self.clock = VirtualClock(on_move=self._set_time)
@@ -137,13 +138,18 @@ class PostgresStore:
 
     def await_farewell(self) -> None:
         """Wait until the sessions of a test are gone, and their locks with them."""
-        deadline = time.monotonic() + LIMIT_SECONDS
-        while sessions := self._door.execute(_OTHER_SESSIONS)[0]["sessions"]:
-            assert time.monotonic() < deadline, f"{sessions} sessions were left open"
-            threading.Event().wait(_PAUSE_SECONDS)  # the server says nothing when a session has ended
+        await_farewell(self._control)
 
     def _set_time(self, milliseconds: int) -> None:
         self._door.execute("SELECT setval('prompt_studio_virtual_clock', :now)", {"now": milliseconds})
+
+
+def await_farewell(session: psycopg.Connection[DictRow]) -> None:
+    """Wait until this is the only session in its database: a server says nothing when another has ended."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while (row := session.execute(_OTHER_SESSIONS).fetchone()) and row["sessions"]:
+        assert time.monotonic() < deadline, f"{row['sessions']} sessions were left open"
+        threading.Event().wait(_PAUSE_SECONDS)
 
 
 Closing = list[sqlite3.Connection]
