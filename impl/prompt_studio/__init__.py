@@ -22,6 +22,8 @@ from prompt_studio.jobs import (
     Outcome,
     OutcomeKind,
 )
+from prompt_studio.migration import migrate
+from prompt_studio.migration_report import MigrationReport
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "JobStatus",
     "JobType",
     "LeaseStats",
+    "MigrationReport",
     "Outcome",
     "OutcomeKind",
     "PromptStudioDatabase",
@@ -45,4 +48,5 @@ __all__ = [
     "Settings",
     "StoreUnavailable",
     "TransientConflict",
+    "migrate",
 ]

@@ -151,12 +151,13 @@ class TestAForeignFile:
     @pytest.mark.parametrize(
         ("statement", "says"),
         [
-            ("CREATE TABLE books (title)", "belongs to another program .it has books.: name another file"),
+            ("CREATE TABLE books (title)", "another program .it has books.: name another file, or see by .*migrate"),
             ("CREATE VIEW shelf AS SELECT 1", "belongs to another program .it has shelf."),
-            ("CREATE TABLE prompt_studio_job_queue (id)", "older than this library.*keep it, and name a new file"),
+            ("CREATE TABLE prompt_studio_job_queue (id)", "older than this library.*migrate --database .* --dry-run"),
+            ("CREATE TABLE prompt_studio_idempotency (id)", "older than this library.*migrate --database .* --dry-run"),
         ],
     )
-    @pytest.mark.verifies("PS-FAULTS-3")
+    @pytest.mark.verifies("PS-FAULTS-3", "PS-MIGRATION-1")
     def test_with_other_tables_is_left_alone(self, path: Path, statement: str, says: str) -> None:
         sql(path, statement)
         content = path.read_bytes()

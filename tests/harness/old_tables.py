@@ -8,7 +8,7 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final
 
 import psycopg
 
@@ -189,7 +189,7 @@ class PostgresPlace(Place):
     def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one statement by itself."""
         with psycopg.connect(self.location, autocommit=True) as connection:
-            cursor = connection.execute(cast("LiteralString", sql.replace("?", "%s")), values)
+            cursor = connection.execute(sql.replace("%", "%%").replace("?", "%s").encode(), values)
             return cursor.fetchall() if cursor.description else []
 
     def dump(self) -> list[str]:
@@ -198,7 +198,11 @@ class PostgresPlace(Place):
             "SELECT CAST(relname AS TEXT), CAST(relkind AS TEXT), oid, relfilenode FROM pg_class"
             " WHERE relnamespace = CAST('public' AS REGNAMESPACE) ORDER BY relname"
         )
-        rows = [(name, self.run(f"SELECT * FROM {name} ORDER BY 1")) for name, kind, _, _ in objects if kind == "r"]
+        rows = [
+            (name, self.run(f"SELECT CAST({name} AS TEXT) FROM {name} ORDER BY 1"))
+            for name, kind, _, _ in objects
+            if kind == "r"
+        ]
         return [str(one) for one in (*objects, *rows)]
 
 

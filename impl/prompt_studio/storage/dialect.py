@@ -14,6 +14,7 @@ from prompt_studio.storage.statements import Statement, Statements
 
 if TYPE_CHECKING:  # the two ask the dialect for its answers
     from prompt_studio.storage.claims import Claims
+    from prompt_studio.storage.migrating import Site
     from prompt_studio.storage.transactions import Sessions
 
 Parameters = Mapping[str, object]
@@ -76,6 +77,9 @@ class Dialect(Protocol):
 
     def claims(self, sessions: Sessions) -> Claims:
         """How jobs are claimed, and where the calls under a lease run."""
+
+    def migration(self) -> Site:
+        """How the database is brought to this version of the schema."""
 
     def close(self) -> None:
         """Let go of what all connections share; nothing may be in use."""

@@ -11,8 +11,10 @@ from prompt_studio.config import Settings
 from prompt_studio.jobs import JobRow
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 from prompt_studio.storage.dialect import Row
+from prompt_studio.storage.migrating import Site
 from prompt_studio.storage.postgres.claims import PostgresClaims
 from prompt_studio.storage.postgres.connection import OwnHandles, PooledHandles, PostgresConnection, Server
+from prompt_studio.storage.postgres.migration import site
 from prompt_studio.storage.postgres.schema import (
     INJECTED_CLOCK,
     PRODUCTION_CLOCK,
@@ -62,6 +64,14 @@ class PostgresDialect:
     def claims(self, sessions: Sessions) -> PostgresClaims:
         """How jobs are claimed: by row locks and advisory locks, on a session of their own."""
         return PostgresClaims(self, sessions, self._settings, self._alone)
+
+    def migration(self) -> Site:
+        """How the database is migrated, on a connection of its own."""
+        connection = self._alone()
+        seconds = self._settings.write_retry_seconds
+        return site(
+            connection, Session(connection, BEGIN_WRITE, retry_seconds=seconds, one_writer=False), now=self._now
+        )
 
     def close(self) -> None:
         """Close the pool."""

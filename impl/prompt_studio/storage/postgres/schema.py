@@ -13,6 +13,7 @@ from prompt_studio.errors import SchemaError, StoreUnavailable
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.storage.statements import Language, Statement, Statements, load_statements, schema_texts
 from prompt_studio.storage.transactions import Session
+from prompt_studio.storage.versions import SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
 
 PRODUCTION_CLOCK: Final = "clock_timestamp()"
 """`now()` stands still within a transaction. Bare in a condition this one would forbid every index: it is read once, in
@@ -24,7 +25,6 @@ INJECTED_CLOCK: Final = "TIMESTAMPTZ 'epoch' + (SELECT last_value FROM prompt_st
 LIST_CONTENTS: Final = Statement(
     "list_contents", "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
 )
-SCHEMA_VERSION: Final = Statement("schema_version", "SELECT MAX(version) AS version FROM prompt_studio_schema")
 BACKEND: Final = Statement("backend", "SELECT pg_backend_pid() AS pid")
 BEGIN: Final = Statement("begin", "BEGIN")
 ROLLBACK: Final = Statement("rollback", "ROLLBACK")
@@ -55,7 +55,12 @@ def prepare(session: Session, place: str, *, now: str, create: bool) -> None:
             raise SchemaError(f"{place} is empty: open it with create=True, or correct the location")
         session.write(lambda _: _initialise(session, now))
         contents = session.read(_contents)
-    _refuse_foreign(session, contents, place)
+    _standing(session, contents).refuse_to_open(place_of(place))
+
+
+def place_of(name: str) -> Place:
+    """What messages call this database; its URL may hold a password."""
+    return Place(name=name, location="LOCATION", kind="database")
 
 
 def schema_versions(now: str) -> list[Statements]:
@@ -102,18 +107,6 @@ def _initialise(session: Session, now: str) -> None:
                 session.run(statement)
 
 
-def _refuse_foreign(session: Session, contents: list[str], place: str) -> None:
-    if "prompt_studio_schema" in contents:
-        found, known = session.read(lambda _: session.run(SCHEMA_VERSION))[0]["version"], len(schema_texts("postgres"))
-        if found == known:  # impl: PS-FAULTS-3
-            return
-        raise SchemaError(
-            f"{place} has version {found} of the schema, and this program knows {known}: "
-            "use a newer version of this library, or name another database"
-        )
-    if "prompt_studio_job_queue" in contents:
-        raise SchemaError(
-            f"{place} was made by a program older than this library, and this version cannot convert it: "
-            "keep it, and name a new database"
-        )
-    raise SchemaError(f"{place} belongs to another program (it has {contents[0]}): name another database")
+def _standing(session: Session, contents: list[str]) -> Standing:
+    version = session.read(lambda _: session.run(SCHEMA_VERSION))[0]["version"] if SCHEMA_TABLE in contents else None
+    return Standing(contents=contents, version=version, known=len(schema_texts("postgres")))

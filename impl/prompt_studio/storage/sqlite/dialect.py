@@ -14,6 +14,7 @@ from prompt_studio.jobs import JobRow
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 from prompt_studio.storage.claims import OneWriterClaims
 from prompt_studio.storage.dialect import Row
+from prompt_studio.storage.migrating import Site
 from prompt_studio.storage.rows import job_row
 from prompt_studio.storage.sqlite.connection import (
     INJECTED_CLOCK,
@@ -21,7 +22,8 @@ from prompt_studio.storage.sqlite.connection import (
     SQLITE_VERSION_MIN,
     SqliteConnection,
 )
-from prompt_studio.storage.sqlite.schema import language, prepare
+from prompt_studio.storage.sqlite.migration import site
+from prompt_studio.storage.sqlite.schema import language, place_of, prepare
 from prompt_studio.storage.sqlite.transactions import BEGIN_WRITE
 from prompt_studio.storage.statements import Statements, load_statements, query_text
 from prompt_studio.storage.transactions import Session, Sessions
@@ -56,7 +58,7 @@ class SqliteDialect:
             session = Session(
                 connection, BEGIN_WRITE, retry_seconds=self._settings.write_retry_seconds, one_writer=True
             )
-            prepare(session, str(self._path), self._settings, now=self._now, create=self._create)
+            prepare(session, place_of(self._path), self._settings, now=self._now, create=self._create)
             self._identity = connection.identity
         finally:
             connection.close()
@@ -72,6 +74,12 @@ class SqliteDialect:
     def claims(self, sessions: Sessions) -> OneWriterClaims:
         """How jobs are claimed: under the write lock, and no other."""
         return OneWriterClaims(self, sessions)
+
+    def migration(self) -> Site:
+        """How the file is migrated, on a connection of its own."""
+        connection = SqliteConnection(self._path, clock=self._clock, identity=None, create=self._create)
+        session = Session(connection, BEGIN_WRITE, retry_seconds=self._settings.write_retry_seconds, one_writer=True)
+        return site(connection, session, now=self._now)
 
     def close(self) -> None:
         """Nothing is held but the connections, which are closed one by one."""

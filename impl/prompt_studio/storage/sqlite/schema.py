@@ -6,7 +6,9 @@ the others find it done. A file with anything else in it is only looked at.
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from prompt_studio.config import Settings
@@ -14,16 +16,16 @@ from prompt_studio.errors import SchemaError, TransientConflict
 from prompt_studio.storage.patience import Patience
 from prompt_studio.storage.statements import Language, Statement, Statements, load_statements, schema_texts
 from prompt_studio.storage.transactions import Session
+from prompt_studio.storage.versions import SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
 
 LIST_CONTENTS: Final = Statement("list_contents", "SELECT name FROM sqlite_schema ORDER BY name")
-SCHEMA_VERSION: Final = Statement("schema_version", "SELECT MAX(version) AS version FROM prompt_studio_schema")
 JOURNAL_MODE: Final = Statement("journal_mode", "PRAGMA journal_mode")
 
 JOURNAL_SECONDS_MAX: Final = 1.0
 """How long an opening tries to change the journal of a file that others use."""
 
 
-def prepare(session: Session, path: str, settings: Settings, *, now: str, create: bool) -> None:
+def prepare(session: Session, place: Place, settings: Settings, *, now: str, create: bool) -> None:
     """Give an empty file the schema; accept a file that has it; refuse every other one, and leave that as it was.
 
     Raises:
@@ -31,9 +33,9 @@ def prepare(session: Session, path: str, settings: Settings, *, now: str, create
     """
     contents = session.read(_contents)
     if contents:
-        _refuse_foreign(session, contents, path)
+        _standing(session, contents).refuse_to_open(place)
     elif not create:
-        raise SchemaError(f"{path} is empty: open it with create=True, or correct the location")
+        raise SchemaError(f"{place.name} is empty: open it with create=True, or correct the location")
     choose_journal(
         session,
         write_ahead=settings.sqlite_wal,
@@ -41,7 +43,7 @@ def prepare(session: Session, path: str, settings: Settings, *, now: str, create
     )
     if not contents:
         session.write(lambda _: _initialise(session, now))
-        _refuse_foreign(session, session.read(_contents), path)
+        _standing(session, session.read(_contents)).refuse_to_open(place)
 
 
 def choose_journal(session: Session, *, write_ahead: bool, patience: Patience) -> None:
@@ -63,6 +65,11 @@ def schema_versions(now: str) -> list[Statements]:
     return [load_statements(text, None, language(now)) for text in schema_texts("sqlite")]
 
 
+def place_of(path: Path) -> Place:
+    """What messages call this file."""
+    return Place(name=str(path), location=shlex.quote(str(path)), kind="file")
+
+
 def language(now: str) -> Language:
     """SQLite's words, with this clock: times are whole milliseconds since 1970, so numbers need no unit."""
     return Language(now=now, milliseconds="", epoch="0", placeholder=":{}".format)
@@ -80,18 +87,6 @@ def _initialise(session: Session, now: str) -> None:
                 session.run(statement)
 
 
-def _refuse_foreign(session: Session, contents: list[str], path: str) -> None:
-    if "prompt_studio_schema" in contents:
-        found, known = session.read(lambda _: session.run(SCHEMA_VERSION))[0]["version"], len(schema_texts("sqlite"))
-        if found == known:  # impl: PS-FAULTS-3
-            return
-        raise SchemaError(
-            f"{path} has version {found} of the schema, and this program knows {known}: "
-            "use a newer version of this library, or name another file"
-        )
-    if "prompt_studio_job_queue" in contents:
-        raise SchemaError(
-            f"{path} was made by a program older than this library, and this version cannot convert it: "
-            "keep it, and name a new file"
-        )
-    raise SchemaError(f"{path} belongs to another program (it has {contents[0]}): name another file")
+def _standing(session: Session, contents: list[str]) -> Standing:
+    version = session.read(lambda _: session.run(SCHEMA_VERSION))[0]["version"] if SCHEMA_TABLE in contents else None
+    return Standing(contents=contents, version=version, known=len(schema_texts("sqlite")))

@@ -1,0 +1,300 @@
+"""Brings a database to this library's schema: once for every kind of database.
+
+The old rows are converted into temporary tables and looked at there. Only then are the old tables dropped, the new ones
+made by the scripts that a fresh database gets, and the rows stored. All of it is one transaction, so that whatever ends
+it leaves the database as it was; a dry run does the first half, and ends it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prompt_studio.errors import SchemaError
+from prompt_studio.migration_report import BEFORE_VERSIONS, CHANGES, MigrationReport
+from prompt_studio.storage.dialect import NO_PARAMETERS, Connection, Parameters, Row
+from prompt_studio.storage.statements import Statement, Statements
+from prompt_studio.storage.transactions import ROLLBACK, Session
+from prompt_studio.storage.versions import JOB_TABLE, KEY_TABLE, SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
+
+COMPLAINTS_SHOWN: Final = 20
+STORING_PER_CONVERTING: Final = 3
+"""To convert, store and index a row takes about so many times as long as to convert it."""
+SECONDS_MIN: Final = 0.1
+
+_TIME: Final = "TIMESTAMPTZ"
+_JOB_COLUMNS: Final = {
+    "id": "BIGINT",
+    "uuid": "TEXT",
+    "job_type": "TEXT",
+    "entity_id": "BIGINT",
+    "project_id": "BIGINT",
+    "priority": "BIGINT",
+    "status": "TEXT",
+    "payload": "TEXT",
+    "result": "TEXT",
+    "error_message": "TEXT",
+    "retry_count": "BIGINT",
+    "max_retries": "BIGINT",
+    "client_id": "TEXT",
+    "created_at": _TIME,
+    "started_at": _TIME,
+    "completed_at": _TIME,
+    "leased_until": _TIME,
+    "lease_owner": "TEXT",
+}
+_KEY_COLUMNS: Final = {
+    "id": "BIGINT",
+    "entity_type": "TEXT",
+    "idempotency_key": "TEXT",
+    "entity_id": "BIGINT",
+    "user_id": "TEXT",
+    "created_at": _TIME,
+}
+_REQUIRED: Final = {
+    JOB_TABLE: {"id", "job_type", "entity_id", "status", "payload", "client_id", "created_at"},
+    KEY_TABLE: {"id", "entity_type", "idempotency_key", "entity_id"},
+}
+_VIEWS: Final = {
+    JOB_TABLE: ("prompt_studio_old_jobs", _JOB_COLUMNS),
+    KEY_TABLE: ("prompt_studio_old_keys", _KEY_COLUMNS),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What one database must say so that it can be migrated.
+
+    Attributes:
+        place: its name in messages.
+        connection: of the migration's own; it is closed at the end.
+        session: on that connection.
+        statements: those of `queries/migrate*.sql`.
+        schema: the statements that make each version of the schema from the one before.
+        list_contents: which names are in it.
+        missing: there is not even a file.
+        begin_look: begins a transaction that sees one state and changes nothing.
+        one_at_a_time: what keeps other migrations out, first of all in the transaction.
+        before: further statements before the old tables are read, of which these exist.
+        restores_rights: the old tables belong to somebody, who may have let others use them.
+        id_counter: the table that counts ids, which may be missing; None when there is none.
+        old_column: an expression for a column of an old table, from its name, its new type and the type that was
+            found; None where the table lacks it.
+        locks: the locks, as sentences.
+    """
+
+    place: Place
+    connection: Connection
+    session: Session
+    statements: Statements
+    schema: Sequence[Statements]
+    list_contents: Statement
+    missing: bool
+    begin_look: Statement
+    one_at_a_time: Sequence[Statement]
+    before: Callable[[Sequence[str]], Sequence[Statement]]
+    restores_rights: bool
+    id_counter: str | None
+    old_column: Callable[[str, str, str | None], str]
+    locks: tuple[str, ...]
+
+
+def migrate(site: Site, *, dry_run: bool) -> MigrationReport:
+    """Bring the database to this version of the schema, or, on a dry run, say what that would do.
+
+    Raises:
+        SchemaError: it is newer, or something in it cannot be converted; it was not altered.
+        TransientConflict: others were in the way for too long; it was not altered.
+    """
+    begun = time.monotonic()
+    try:
+        return Migration(site, begun, dry_run=dry_run).done()
+    finally:
+        site.connection.close()
+
+
+class Migration:
+    """One run."""
+
+    def __init__(self, site: Site, begun: float, *, dry_run: bool) -> None:
+        self._site = site
+        self._begun = begun
+        self._dry_run = dry_run
+        self._known = len(site.schema)
+        self._converting = 0.0
+
+    def done(self) -> MigrationReport:
+        """The report, when everything is done or nothing."""
+        session = self._site.session
+        if self._dry_run:
+            return session.patience().retry(self._looked)
+        if session.read(lambda _: self._standing()).is_current:
+            return self._report(self._known)
+        return session.write(lambda _: self._migrated())
+
+    def _looked(self) -> MigrationReport:
+        # impl: PS-MIGRATION-2
+        if self._site.missing:
+            return self._initialised(self._standing_of(()))
+        self._run(self._site.begin_look)
+        try:
+            return self._decided()
+        finally:
+            self._run(ROLLBACK)
+
+    def _migrated(self) -> MigrationReport:
+        for statement in self._site.one_at_a_time:
+            self._run(statement)
+        return self._decided()
+
+    def _decided(self) -> MigrationReport:
+        standing = self._standing()  # looked at now that nobody else can change it: a rival may have been here
+        standing.refuse_unknown_version(self._site.place)
+        if standing.is_current:  # impl: PS-MIGRATION-3
+            return self._report(self._known)
+        if standing.is_from_before:
+            return self._converted([name for name in (JOB_TABLE, KEY_TABLE) if name in standing.contents], standing)
+        return self._initialised(standing)
+
+    def _initialised(self, standing: Standing) -> MigrationReport:
+        found = standing.version or BEFORE_VERSIONS
+        self._make_schema(found)
+        return self._report(
+            standing.version, steps=tuple(f"make version {n} of the schema" for n in range(found + 1, self._known + 1))
+        )
+
+    def _converted(self, tables: list[str], standing: Standing) -> MigrationReport:
+        for statement in self._site.before(() if self._dry_run else tables):
+            self._run(statement)
+        self._refuse_dependents()
+        strange = self._view_old(tables)
+        drops = (*strange, *(str(row["name"]) for row in self._named("list_drops")))
+        began = time.monotonic()
+        self._named("convert_jobs")
+        self._named("convert_keys")
+        self._converting = time.monotonic() - began
+        self._refuse_unconvertible()
+        counts = dict(self._named("count_changed_jobs")[0]) | dict(self._named("count_changed_keys")[0])
+        superseded = counts["key_repeated"] + counts["key_unaskable"]
+        if not self._dry_run:
+            self._replace(standing, superseded=superseded > 0)
+        return self._report(
+            BEFORE_VERSIONS,
+            steps=(
+                f"convert {counts['jobs']} jobs and {counts['keys']} idempotency keys into temporary tables",
+                f"drop {' and '.join(tables)}, and with them what is listed below",
+                *(f"make version {n} of the schema" for n in range(1, self._known + 1)),
+                f"store the jobs, {counts['keys'] - superseded} keys, and {superseded} superseded keys",
+                "let new ids begin after the old ones",
+            ),
+            counts=counts,
+            drops=drops,
+        )
+
+    def _replace(self, standing: Standing, *, superseded: bool) -> None:
+        counter = self._site.id_counter
+        last = dict(self._named("last_ids")[0]) if counter is None or counter in standing.contents else {}
+        rights = self._named("list_rights") if self._site.restores_rights else []
+        for name in ("forget_old_jobs", "forget_old_keys", "drop_old_jobs", "drop_old_keys"):
+            self._named(name)
+        self._make_schema(BEFORE_VERSIONS)  # impl: PS-MIGRATION-4
+        self._named("store_jobs")
+        self._named("store_keys")
+        if superseded:
+            self._named("create_superseded_table")
+            self._named("store_superseded_keys")
+        if counter is not None:
+            self._named("forget_last_ids")
+        self._named("set_last_job_id", {"last": last.get("job_id") or 0})
+        self._named("set_last_key_id", {"last": last.get("key_id") or 0})
+        for right in rights:
+            self._run(Statement("restore_rights", right["sql"].replace("%", "%%")))
+
+    def _view_old(self, tables: list[str]) -> list[str]:
+        """Make the views of the old tables; the columns in them that nobody knows."""
+        found: dict[str, dict[str, str]] = {JOB_TABLE: {}, KEY_TABLE: {}}
+        for row in self._named("list_columns"):
+            found[row["table_name"]][row["name"]] = row["type"]
+        strange = []
+        for table, (view, wanted) in _VIEWS.items():
+            if table in tables and (missing := _REQUIRED[table] - found[table].keys()):
+                raise SchemaError(
+                    f"{self._site.place.name} has a table {table} without {', '.join(sorted(missing))}, which no "
+                    "version of the program made: bring it into the known form, or rename it"
+                )
+            columns = ", ".join(
+                f"{self._site.old_column(name, kind, found[table].get(name))} AS {name}"
+                for name, kind in wanted.items()
+            )
+            source = f"FROM {table}" if table in tables else "WHERE 1 = 0"
+            self._run(Statement("view_old", f"CREATE TEMP VIEW {view} AS SELECT {columns} {source}"))
+            strange += [f"column {table}.{name}" for name in found[table] if name not in wanted]
+        return strange
+
+    def _refuse_dependents(self) -> None:
+        dependents = [str(row["name"]) for row in self._named("list_dependents")]
+        if dependents:  # impl: PS-MIGRATION-9
+            raise SchemaError(
+                f"{self._site.place.name}: {', '.join(dependents)} refers to {JOB_TABLE} or {KEY_TABLE}, which a "
+                "migration drops and makes anew: drop the reference, migrate, then make it again"
+            )
+
+    def _refuse_unconvertible(self) -> None:
+        complaints = self._named("list_complaints", {"limit": COMPLAINTS_SHOWN})
+        if complaints:
+            rows = "; ".join(f"{row['kind']} {row['id']}: {row['complaint']}" for row in complaints)
+            raise SchemaError(
+                f"{self._site.place.name}: nothing was changed, since rows cannot be converted ({rows}): "
+                f"mend or delete them, then migrate (at most {COMPLAINTS_SHOWN} are shown)"
+            )
+
+    def _make_schema(self, found: int) -> None:
+        if not self._dry_run:
+            for statements in self._site.schema[found:]:
+                for statement in statements:
+                    self._run(statement)
+
+    def _standing(self) -> Standing:
+        return self._standing_of([str(row["name"]) for row in self._run(self._site.list_contents)])
+
+    def _standing_of(self, contents: Sequence[str]) -> Standing:
+        version = self._run(SCHEMA_VERSION)[0]["version"] if SCHEMA_TABLE in contents else None
+        return Standing(contents=contents, version=version, known=self._known)
+
+    def _named(self, name: str, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
+        return self._run(self._site.statements[name], parameters)
+
+    def _run(self, statement: Statement, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
+        return self._site.session.run(statement, parameters)
+
+    def _report(
+        self,
+        found: int | None,
+        *,
+        steps: tuple[str, ...] = (),
+        counts: Mapping[str, int] | None = None,
+        drops: tuple[str, ...] = (),
+    ) -> MigrationReport:
+        counts = counts or {}
+        seconds = time.monotonic() - self._begun
+        return MigrationReport(
+            place=self._site.place.name,
+            dry_run=self._dry_run,
+            from_version=found,
+            to_version=self._known,
+            steps=steps,
+            jobs=counts.get("jobs", 0),
+            keys=counts.get("keys", 0),
+            changes={name: counts[name] for name in CHANGES if counts.get(name)},
+            drops=drops,
+            locks=self._site.locks if steps else (),
+            seconds=seconds,
+            estimated_seconds=max(SECONDS_MIN, STORING_PER_CONVERTING * self._converting) if self._dry_run else seconds,
+            estimated_from=(
+                f"{STORING_PER_CONVERTING} times the {self._converting:.3f} s that the conversion took just now"
+                if self._dry_run
+                else "measured"
+            ),
+        )

@@ -1,0 +1,183 @@
+-- How a Postgres database from before this library becomes one of it.
+--
+-- `prompt_studio_old_jobs` and `prompt_studio_old_keys` are temporary views of the old tables, in which every column has
+-- its new type, and one that a table lacks is NULL. They are converted into temporary tables, which are looked at, and
+-- then stored.
+
+-- name: lift_limit
+-- A large table may take longer than any call of the store may.
+SET LOCAL statement_timeout = 0;
+
+-- name: lock_prompt_studio_job_queue
+-- Nobody else reads or writes the jobs until this transaction ends.
+LOCK TABLE prompt_studio_job_queue IN ACCESS EXCLUSIVE MODE;
+
+-- name: lock_prompt_studio_idempotency
+-- Nor the keys.
+LOCK TABLE prompt_studio_idempotency IN ACCESS EXCLUSIVE MODE;
+
+-- name: list_columns
+-- The columns of both old tables.
+SELECT table_name, column_name AS name, data_type AS type FROM information_schema.columns
+WHERE table_schema = current_schema() AND table_name IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
+ORDER BY table_name, ordinal_position;
+
+-- name: list_dependents
+-- What refers to the old tables and is not theirs.
+WITH old AS (
+    SELECT oid FROM pg_class WHERE relnamespace = CAST(current_schema() AS REGNAMESPACE)
+        AND relname IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
+)
+SELECT 'table ' || CAST(CAST(conrelid AS REGCLASS) AS TEXT) AS name FROM pg_constraint
+WHERE contype = 'f' AND confrelid IN (SELECT oid FROM old) AND conrelid NOT IN (SELECT oid FROM old)
+UNION
+SELECT 'view ' || CAST(CAST(rule.ev_class AS REGCLASS) AS TEXT) FROM pg_depend AS link
+JOIN pg_rewrite AS rule ON rule.oid = link.objid AND link.classid = CAST('pg_rewrite' AS REGCLASS)
+WHERE link.refobjid IN (SELECT oid FROM old) AND rule.ev_class NOT IN (SELECT oid FROM old)
+ORDER BY name;
+
+-- name: list_drops
+-- What goes away with the old tables.
+SELECT 'index ' || indexname AS name FROM pg_indexes
+WHERE schemaname = current_schema() AND tablename IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
+UNION ALL
+SELECT 'trigger ' || tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+WHERE NOT tgisinternal AND relnamespace = CAST(current_schema() AS REGNAMESPACE)
+    AND relname IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
+ORDER BY name;
+
+-- name: list_rights
+-- The statements that give the new tables the owner of the old ones, and to others what they could do with those.
+WITH old AS (
+    SELECT oid, relname, relowner, relacl FROM pg_class WHERE relnamespace = CAST(current_schema() AS REGNAMESPACE)
+        AND relname IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
+),
+rights AS (
+    SELECT relname, privilege_type,
+        CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS grantee
+    FROM old, aclexplode(relacl) WHERE grantee <> relowner
+)
+SELECT 1 AS place, format('GRANT %%s ON %%I TO %%s', privilege_type, relname, grantee) AS sql FROM rights
+UNION
+SELECT 1, format('GRANT SELECT ON prompt_studio_schema TO %%s', grantee) FROM rights
+UNION
+SELECT 2, format('ALTER TABLE %%I OWNER TO %%I', made.name, pg_get_userbyid(relowner))
+FROM old, (VALUES ('prompt_studio_job_queue'), ('prompt_studio_idempotency'), ('prompt_studio_schema')) AS made (name)
+WHERE pg_get_userbyid(relowner) <> current_user AND (made.name = relname OR made.name = 'prompt_studio_schema')
+ORDER BY place, sql;
+
+-- name: last_ids
+-- The highest ids that were ever given, also to rows that are gone.
+SELECT
+    CASE WHEN to_regclass('prompt_studio_job_queue') IS NOT NULL THEN
+        pg_sequence_last_value(CAST(pg_get_serial_sequence('prompt_studio_job_queue', 'id') AS REGCLASS)) END AS job_id,
+    CASE WHEN to_regclass('prompt_studio_idempotency') IS NOT NULL THEN
+        pg_sequence_last_value(CAST(pg_get_serial_sequence('prompt_studio_idempotency', 'id') AS REGCLASS)) END
+        AS key_id;
+
+-- name: convert_jobs
+-- The jobs in their new form, what was done to each, and what forbids it.
+CREATE TEMP TABLE prompt_studio_new_jobs ON COMMIT DROP AS
+WITH ${clock},
+known AS (
+    SELECT *,
+        COALESCE(status, 'queued') AS state,
+        LEAST(GREATEST(COALESCE(retry_count, 0), 0), 2147483645) AS retries,
+        LEAST(GREATEST(COALESCE(max_retries, 3), 0), 2147483646) AS retries_max
+    FROM prompt_studio_old_jobs
+),
+counted AS (
+    SELECT *,
+        state IN ('completed', 'failed', 'cancelled') AS ended,
+        COALESCE(created_at, started_at, completed_at, ${now}) AS made,
+        retries + CASE WHEN state IN ('processing', 'completed', 'failed')
+            OR (state = 'cancelled' AND started_at IS NOT NULL) THEN 1 ELSE 0 END AS starts
+    FROM known
+)
+SELECT id,
+    COALESCE(uuid, replace(CAST(gen_random_uuid() AS TEXT), '-', '')) AS uuid,
+    job_type,
+    entity_id,
+    project_id,
+    LEAST(GREATEST(COALESCE(priority, 5), 1), 10) AS priority,
+    state AS status,
+    payload,
+    CASE WHEN ended THEN result END AS result,
+    CASE WHEN state <> 'processing' THEN error_message END AS error_message,
+    retries AS retry_count,
+    retries_max AS max_retries,
+    client_id,
+    made AS created_at,
+    LEAST(made, ${now}) AS available_at, -- a time of another zone must not hide a job
+    CASE state WHEN 'queued' THEN NULL WHEN 'cancelled' THEN started_at
+    ELSE COALESCE(started_at, completed_at, made) END AS started_at,
+    CASE WHEN ended THEN COALESCE(completed_at, started_at, made) END AS completed_at,
+    CASE WHEN state = 'processing' THEN COALESCE(leased_until, ${now}) END AS leased_until, -- impl: PS-MIGRATION-7
+    CASE WHEN state = 'processing' THEN COALESCE(NULLIF(lease_owner, ''), 'migrated') END AS lease_owner,
+    starts AS lease_token,
+    starts AS executions,
+    GREATEST(retries_max + 1, starts + CASE state WHEN 'queued' THEN 1 ELSE 0 END) AS execution_limit,
+    state = 'processing' AND leased_until IS NOT NULL AS lease_kept,
+    state = 'processing' AND leased_until IS NULL AS lease_given,
+    state = 'processing' AND NULLIF(lease_owner, '') IS NULL AS owner_given,
+    state <> 'processing' AND (leased_until IS NOT NULL OR lease_owner IS NOT NULL) AS lease_cleared,
+    state = 'processing' AND error_message IS NOT NULL AS error_cleared,
+    NOT ended AND result IS NOT NULL AS result_cleared,
+    (NOT ended AND completed_at IS NOT NULL) OR (state = 'queued' AND started_at IS NOT NULL) AS time_cleared,
+    (ended AND completed_at IS NULL)
+        OR (state IN ('processing', 'completed', 'failed') AND started_at IS NULL) AS time_given,
+    priority NOT BETWEEN 1 AND 10 AS priority_limited,
+    COALESCE(retry_count <> retries, FALSE) OR COALESCE(max_retries <> retries_max, FALSE) AS count_limited,
+    uuid IS NULL OR status IS NULL OR priority IS NULL OR retry_count IS NULL OR max_retries IS NULL
+        OR created_at IS NULL AS default_given,
+    CASE
+        WHEN created_at NOT BETWEEN '0001-01-02' AND '9999-12-30' OR started_at NOT BETWEEN '0001-01-02' AND '9999-12-30'
+            OR completed_at NOT BETWEEN '0001-01-02' AND '9999-12-30'
+            OR leased_until NOT BETWEEN '0001-01-02' AND '9999-12-30' THEN 'a time cannot be read'
+        WHEN job_type NOT IN ('evaluation', 'optimization', 'generation')
+            OR state NOT IN ('queued', 'processing', 'completed', 'failed', 'cancelled')
+            THEN 'the type or status is unknown'
+    END AS complaint -- impl: PS-MIGRATION-9
+FROM counted;
+
+-- name: convert_keys
+-- The keys in their new form, each with the first row of its scope; of those that no call could ask for there is none.
+CREATE TEMP TABLE prompt_studio_new_keys ON COMMIT DROP AS
+WITH ${clock},
+known AS (
+    SELECT *,
+        length(entity_type) BETWEEN 1 AND 255 AND length(idempotency_key) BETWEEN 1 AND 255
+            AND COALESCE(length(user_id) BETWEEN 1 AND 255, TRUE) AS askable
+    FROM prompt_studio_old_keys
+)
+SELECT id, entity_type, idempotency_key, user_id, entity_id,
+    COALESCE(created_at, ${now}) AS created_at,
+    CASE WHEN askable THEN MIN(id) OVER (PARTITION BY askable, entity_type, idempotency_key, user_id) END
+        AS canonical_id, -- impl: PS-MIGRATION-8
+    created_at IS NULL AS time_given,
+    CASE WHEN created_at NOT BETWEEN '0001-01-02' AND '9999-12-30' THEN 'a time cannot be read' END AS complaint
+FROM known;
+
+-- name: set_last_job_id
+-- The next job gets an id that no job had.
+SELECT setval(pg_get_serial_sequence('prompt_studio_job_queue', 'id'), last.id)
+FROM (SELECT GREATEST(CAST(:last AS BIGINT), (SELECT MAX(id) FROM prompt_studio_new_jobs)) AS id) AS last
+WHERE last.id > 0;
+
+-- name: set_last_key_id
+-- The next key gets an id that no key had.
+SELECT setval(pg_get_serial_sequence('prompt_studio_idempotency', 'id'), last.id)
+FROM (SELECT GREATEST(CAST(:last AS BIGINT), (SELECT MAX(id) FROM prompt_studio_new_keys)) AS id) AS last
+WHERE last.id > 0;
+
+-- name: create_superseded_table
+-- Keys that no lookup finds any more, each with the row that answers in its place.
+CREATE TABLE prompt_studio_idempotency_superseded (
+    id BIGINT PRIMARY KEY,
+    entity_type TEXT,
+    idempotency_key TEXT,
+    user_id TEXT,
+    entity_id BIGINT NOT NULL,
+    created_at TIMESTAMPTZ NOT NULL,
+    canonical_id BIGINT
+);
