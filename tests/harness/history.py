@@ -16,7 +16,7 @@ SUFFIX: Final = ".history"
 
 Operation = Literal["create", "acquire", "renew", "complete", "fail", "release", "cancel", "record", "lookup", "tick"]
 Kind = Literal[
-    "row", "none", "recorded", "found", "ticked", "conflict",
+    "row", "none", "recorded", "found", "ticked", "conflict", "broken",
     "applied", "already", "not_found", "lease_lost", "terminal", "refused",
 ]  # fmt: skip
 Scope = tuple[str, str, str | None]
@@ -68,14 +68,21 @@ class Asked(NamedTuple):
 
 
 class Told(NamedTuple):
-    """One answer. A conflict had no effect; `entity_id` and `created` answer a record, the first also a lookup."""
+    """One answer. `entity_id` and `created` answer a record, the first also a lookup.
+
+    A conflict had no effect. Neither had a call that the database itself refused, as a rule of its schema would have
+    been broken: that rule's name is `broken`.
+    """
 
     kind: Kind
     job: Seen | None = None
     entity_id: int | None = None
     created: bool = False
+    broken: str | None = None
 
     def __str__(self) -> str:
+        if self.broken is not None:
+            return f"refused by the database: {self.broken}"
         if self.job is not None:
             job = self.job
             until = "" if job.leased_until is None else f", leased until {job.leased_until}"
@@ -214,5 +221,5 @@ def _asked(values: list[Any]) -> Asked:
 
 
 def _told(values: list[Any]) -> Told:
-    kind, job, entity_id, created = values
-    return Told(kind, None if job is None else Seen(*job), entity_id, created)
+    kind, job, entity_id, created, broken = values
+    return Told(kind, None if job is None else Seen(*job), entity_id, created, broken)

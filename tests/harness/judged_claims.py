@@ -103,18 +103,32 @@ def _taken(seen: Evidence, job_id: int, token: int, status: str) -> tuple[int, l
 
 def _may_be_held(seen: Evidence, call: Call, span: Span) -> bool:
     """Whether anybody else may have held the job against the caller at some instant of the call."""
-    if seen.holding.rows and any(_may_hold_row(other, call, span) for other in seen.history.calls):
-        return True
+    if seen.holding.rows:
+        rivals = [other for other in seen.history.of("acquire") if other.process != call.process]
+        early = [other for other in seen.history.of("acquire") if _is_early(other, span)]
+        if any(other.overlaps(call) and _may_hold_row(other, early, span) for other in rivals):
+            return True
+        named = (other for other in seen.history.calls if other.asked.job_id == span.job.id)
+        if any(other.overlaps(call) for other in named):
+            return True
     return seen.holding.locks and not span.expired and any(_may_hold_lock(seen, call, span))
 
 
-def _may_hold_row(other: Call, call: Call, span: Span) -> bool:
-    if other.process == call.process or not other.overlaps(call):
-        return False
-    if other.asked.operation != "acquire":
-        return other.asked.job_id == span.job.id
-    # One candidate of each sort is looked at: an acquire that got a queued job held no other queued one.
-    return other.job is None or other.job.was_reclaim is not span.expired
+def _is_early(other: Call, span: Span) -> bool:
+    """Whether an acquire had begun before the job was free, and was under way when it was."""
+    return other.invoked < span.start and (other.responded is None or other.responded > span.start)
+
+
+def _may_hold_row(other: Call, early: list[Call], span: Span) -> bool:
+    """Whether an acquire may have held the row for a while, although it did not get the job.
+
+    It looks at the best queued and at the best expired one, holds both, and takes the better. It lets go of that one,
+    too, and begins again, if its lock is refused, or if the row is not any more what it was when the call began. Both
+    happen to calls that began before the job was free, and can then happen to those that meet such a call.
+    """
+    if other.job is None or other.job.was_reclaim is not span.expired:
+        return True
+    return any(one is other or one.overlaps(other) for one in early)
 
 
 def _may_hold_lock(seen: Evidence, call: Call, span: Span) -> Iterator[bool]:

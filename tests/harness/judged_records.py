@@ -85,6 +85,13 @@ def _told_before(calls: dict[Scope, list[Call]]) -> Iterator[Finding]:
                 yield Finding(("INV-ONE-EFFECT-PER-KEY",), "lost", sentence, (earlier[0], call))
 
 
+def schema_holds(seen: Evidence) -> Iterator[Finding]:
+    """No call was refused by a rule of the schema, which is the last that stands between a mistake and the tables."""
+    for call in seen.history.calls:
+        if call.told is not None and call.told.broken is not None:
+            yield Finding((call.told.broken,), "wrong", "the database refused what would have broken it", (call,))
+
+
 def locks_match(seen: Evidence) -> Iterator[Finding]:
     """When all is quiet no advisory lock is left."""
     if seen.remains.locks_left:

@@ -18,11 +18,12 @@ from tests.harness.judged_leases import (
     single_holder,
     token_grows,
 )
-from tests.harness.judged_records import locks_match, nothing_lost, one_effect_per_key
+from tests.harness.judged_records import locks_match, nothing_lost, one_effect_per_key, schema_holds
 
 Judge = Callable[[Evidence], Iterator[Finding]]
 
 JUDGES: Final[tuple[Judge, ...]] = (
+    schema_holds,
     single_holder,
     token_grows,
     executions_bounded,

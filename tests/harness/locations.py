@@ -7,16 +7,25 @@ A location is sent to worker processes, so all that it is made of are functions 
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+
 from prompt_studio import PromptStudioDatabase, Settings
-from tests.harness.shared_time import MappedTime, SharedTime
+from tests.harness.postgres_server import shared_server
+from tests.harness.shared_time import MappedTime, SequenceTime, SharedTime
 
 CLIENT: Final = "races"
 RETRY_SECONDS: Final = 30.0
 """Longer than any starvation that was measured: who gives up has won no race, and lost none."""
+
+POOL_CONNECTIONS: Final = 2
+SECOND: Final = 1_000
 
 Rows = list[dict[str, Any]]
 
@@ -75,9 +84,60 @@ def _sqlite_tables(address: str) -> Tables:
     return Tables([dict(row) for row in jobs], [dict(row) for row in keys], locks_left=0)
 
 
+def _postgres_fresh(directory: Path) -> str:
+    del directory
+    server = shared_server()
+    dsn = server.dsn(server.create_database())
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("CREATE SEQUENCE prompt_studio_virtual_clock MINVALUE 0")
+    PromptStudioDatabase(dsn, CLIENT, settings=Settings()).close()
+    return dsn
+
+
+def _postgres_time(address: str, directory: Path) -> SharedTime:
+    del directory
+    return SequenceTime(address)
+
+
+def _postgres_open_with_locks(address: str, time: SharedTime | None) -> PromptStudioDatabase:
+    settings = Settings(write_retry_seconds=RETRY_SECONDS, pool_connections=POOL_CONNECTIONS)
+    return PromptStudioDatabase(address, CLIENT, settings=settings, clock=time, create=False)
+
+
+def _postgres_open_without_locks(address: str, time: SharedTime | None) -> PromptStudioDatabase:
+    settings = Settings(write_retry_seconds=RETRY_SECONDS, pool_connections=POOL_CONNECTIONS, advisory_locks=False)
+    return PromptStudioDatabase(address, CLIENT, settings=settings, clock=time, create=False)
+
+
+def _postgres_tables(address: str) -> Tables:
+    with psycopg.connect(address, autocommit=True, row_factory=dict_row) as connection:
+        jobs = connection.execute("SELECT * FROM prompt_studio_job_queue ORDER BY id").fetchall()
+        keys = connection.execute("SELECT * FROM prompt_studio_idempotency ORDER BY id").fetchall()
+        locks = connection.execute(
+            "SELECT * FROM pg_locks WHERE locktype = 'advisory' "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        ).fetchall()
+    return Tables([_plain(row) for row in jobs], [_plain(row) for row in keys], locks_left=len(locks))
+
+
+def _postgres_dispose(address: str) -> None:
+    shared_server().drop_database(str(conninfo_to_dict(address)["dbname"]))
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with times in milliseconds since 1970."""
+    return {
+        name: round(value.timestamp() * SECOND) if isinstance(value, datetime) else value for name, value in row.items()
+    }
+
+
 def _keep(address: str) -> None:
     """Leave it to the directory's owner."""
 
 
 SQLITE: Final = Location("sqlite", _sqlite_fresh, _sqlite_time, _sqlite_open, _sqlite_tables, _keep)
-LOCATIONS: Final = (SQLITE,)
+WITH_LOCKS: Final = Location(
+    "postgres", _postgres_fresh, _postgres_time, _postgres_open_with_locks, _postgres_tables, _postgres_dispose
+)
+WITHOUT_LOCKS: Final = replace(WITH_LOCKS, name="postgres, no locks", open=_postgres_open_without_locks)
+LOCATIONS: Final = (SQLITE, WITH_LOCKS, WITHOUT_LOCKS)

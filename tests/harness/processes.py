@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
 # Neither has types, and there is no package of stubs.
@@ -191,8 +192,26 @@ class Pool(Generic[Being]):
         return [self.answer(number) for number in self._workers]
 
     def begin_together(self) -> None:
-        """Go on when every worker has come to the barrier, too."""
-        self._barrier.wait(LIMIT_SECONDS)
+        """Go on when every worker has come to the barrier, too.
+
+        Raises:
+            Trouble: one of them raised, died, or did not come in time.
+        """
+        try:
+            self._barrier.wait(LIMIT_SECONDS)
+        except BrokenBarrierError as error:
+            raise Trouble("\n".join(["the workers did not begin together:", *self._complaints()])) from error
+
+    def _complaints(self) -> list[str]:
+        """What those who were asked have to say, and first of all those who did not merely wait for the others."""
+        complaints = []
+        for number, worker in self._workers.items():
+            if worker.asked is not None:
+                try:
+                    self.answer(number)
+                except Trouble as trouble:
+                    complaints.append(str(trouble))
+        return sorted(complaints, key=lambda complaint: BrokenBarrierError.__name__ in complaint)
 
     # Faults
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from prompt_studio import JobRow, Outcome, PromptStudioDatabase, TransientConflict
+from prompt_studio import InvariantViolation, JobRow, Outcome, PromptStudioDatabase, TransientConflict
 from tests.harness.history import SUFFIX, Asked, Scope, Seen, Told
 
 SECOND: Final = 1_000
@@ -47,7 +47,8 @@ class Recorder:
 class RecordedDatabase:
     """The calls that races make, each recorded, with answers as a judge sees them.
 
-    A conflict is an answer, which says that nothing happened. Any other error leaves the call pending.
+    A conflict is an answer, which says that nothing happened; so is a refusal by a rule of the schema, which says what
+    would have happened. Any other error leaves the call pending.
     """
 
     def __init__(self, database: PromptStudioDatabase, recorder: Recorder) -> None:
@@ -129,6 +130,8 @@ class RecordedDatabase:
             told = call()
         except TransientConflict:
             told = Told("conflict")
+        except InvariantViolation as error:
+            told = Told("broken", broken=error.invariant)
         self._recorder.told(told)
         return told
 

@@ -3,7 +3,10 @@
 import mmap
 import os
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, LiteralString, Protocol, Self
+
+import psycopg
+from psycopg.rows import tuple_row
 
 BYTES: Final = 8
 
@@ -54,3 +57,35 @@ class MappedTime:
         """Unmap the file."""
         self._word.release()
         self._memory.close()
+
+
+class SequenceTime:
+    """Time in a database: the last value of a sequence, which no transaction holds back. Statements read it there."""
+
+    def __init__(self, dsn: str) -> None:
+        """Name the database; the sequence is made by whoever made that."""
+        self._dsn = dsn
+        self._connection: psycopg.Connection[tuple[int]] | None = None
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (self._dsn,)
+
+    def now_milliseconds(self) -> int:
+        """Whole milliseconds since 1970-01-01 UTC."""
+        return self._answer("SELECT last_value FROM prompt_studio_virtual_clock", ())
+
+    def set_time(self, milliseconds: int) -> None:
+        """Let it be this time, for everybody at once."""
+        self._answer("SELECT setval('prompt_studio_virtual_clock', %s)", (milliseconds,))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _answer(self, statement: LiteralString, parameters: tuple[int, ...]) -> int:
+        if self._connection is None:
+            self._connection = psycopg.connect(self._dsn, autocommit=True, row_factory=tuple_row)
+        row = self._connection.execute(statement, parameters).fetchone()
+        assert row is not None, "a sequence always has a value"
+        return row[0]

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from tests.harness.evidence import Evidence, Finding, Holding, Remains
 from tests.harness.history import Asked, History, Seen, Told
@@ -33,6 +33,15 @@ class Faults:
 
     kills: int = 0
     stops: int = 0
+
+
+class Race(Protocol):
+    """What happens in an arena."""
+
+    __name__: str
+
+    def __call__(self, arena: "Arena", rounds: int, /) -> str:
+        """Bring processes together so many times, and say what else is worth knowing about how it went."""
 
 
 class Arena:
@@ -77,6 +86,18 @@ class Arena:
         assert job is not None, "the umpire could not make a job"
         return job
 
+    def ask(
+        self,
+        number: int,
+        work: Callable[Concatenate[Participant, Parameters], Answer],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> Answer:
+        """One worker's answer."""
+        self.pool.ask(number, work, *arguments, **named)
+        answer: Answer = self.pool.answer(number)
+        return answer
+
     def together(
         self,
         work: Callable[Concatenate[Participant, Parameters], Answer],
@@ -114,6 +135,28 @@ class Arena:
                 return
 
     # The end
+
+    def hold(self, race: Race, rounds: int) -> RaceResult:
+        """Hold a race that drains what it made, and judge it.
+
+        A store that breaks its promises may break the race, too: what happened until then is judged all the same.
+
+        Raises:
+            AssertionError: the race broke, and nothing that happened until then proves that the store is to blame.
+        """
+        name = race.__name__.replace("_", " ")
+        try:
+            note = race(self, rounds)
+        except AssertionError as trouble:
+            self.pool.restore()
+            result = self.judged(name, rounds, drained=False)
+            if not self.findings:
+                raise
+            result.note = f"cut short: {trouble}".splitlines()[0]
+            return result
+        result = self.judged(name, rounds, drained=True)
+        result.note = note
+        return result
 
     def history(self) -> History:
         """What was recorded so far."""

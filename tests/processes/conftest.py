@@ -16,13 +16,12 @@ from tests.harness.locations import LOCATIONS, Location
 from tests.harness.processes import Pool
 from tests.harness.processes_layer import LAYERS, ProcessesLayer, table
 from tests.harness.violation import Violation
-from tests.processes.arena import Arena
+from tests.processes.arena import Arena, Race
 from tests.processes.participant import Participant
 
 WORKERS: Final = 4
 PRELOAD: Final = ("prompt_studio", "psycopg", "tests.processes.participant")
 
-Race = Callable[[Arena, int], str]
 Hold = Callable[..., None]
 
 
@@ -87,18 +86,15 @@ def hold(
 ) -> Hold:
     """Holds a race, and raises if it proves a promise to be broken."""
 
-    def held(race: Race, rounds: int, *, drained: bool = True, real_time: bool = False) -> None:
-        name = race.__name__.replace("_", " ")
-        arena = Arena(pool, location, tmp_path, seed=f"{seed}/{name}", real_time=real_time)
+    def held(race: Race, rounds: int, *, real_time: bool = False) -> None:
+        arena = Arena(pool, location, tmp_path, seed=f"{seed}/{race.__name__}", real_time=real_time)
         try:
-            note = race(arena, rounds)
-            result = arena.judged(name, rounds, drained=drained)
+            result = arena.hold(race, rounds)
         finally:
             arena.close()
-        result.note = note
         layers.setdefault(location.name, ProcessesLayer()).races.append(result)
         if arena.findings:
-            story = explained(arena.findings)
-            raise Violation(names_of(arena.findings), f"{story}\nseed {seed}; the histories are in {tmp_path}")
+            story = f"{explained(arena.findings)}\n{result.note}\nseed {seed}; the histories are in {tmp_path}"
+            raise Violation(names_of(arena.findings), story)
 
     return held

@@ -2,7 +2,9 @@
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,7 @@ ENTITIES: Final = 1_000_000
 """How many entities one life of a worker may make, each with a number that nobody else has."""
 
 COMPLETE, FAIL, GIVE_UP, RELEASE, ABANDON = range(5)
-WEIGHTS: Final = {"drain": (15, 2, 1, 2, 0), "storm": (8, 3, 1, 3, 5)}
+WEIGHTS: Final = {"drain": (15, 2, 1, 2, 0), "storm": (6, 3, 1, 3, 7)}
 """How often a job that was taken is completed, failed, failed for good, released, or left to expire."""
 
 NANOSECONDS: Final = 1_000_000
@@ -73,6 +75,23 @@ class Participant:
         """Acquire at the same moment as all others."""
         self._seat.begin_together()
         return self._database.acquire(lease_seconds)
+
+    def acquire(self, lease_seconds: int) -> Told:
+        """Acquire."""
+        return self._database.acquire(lease_seconds)
+
+    def try_everything(self, job: Seen) -> None:
+        """Make every call that a holder may make, in any order, and some of them again."""
+        database = self._database
+        calls: list[Callable[[], Told]] = [
+            partial(database.renew, job.id, job.token, LONG_LEASE_SECONDS),
+            partial(database.complete, job.id, job.token),
+            partial(database.fail, job.id, job.token, retryable=True),
+            partial(database.fail, job.id, job.token, retryable=False),
+            partial(database.release, job.id, job.token),
+        ]
+        for call in self._dice.choices(calls, k=len(calls)):
+            call()
 
     def acquire_until(self, moment: int) -> Told:
         """From the same moment on acquire until there is a job, or the clock showed this time before a call."""

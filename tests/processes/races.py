@@ -24,7 +24,7 @@ def one_job(arena: Arena, rounds: int) -> str:
     wins: Counter[int] = Counter()
     for _ in range(rounds):
         job = arena.create()
-        wins[_settle(arena, job, arena.together(Participant.acquire_at_once, LONG_LEASE_SECONDS))] += 1
+        wins[_settle(arena, job, dict(enumerate(arena.together(Participant.acquire_at_once, LONG_LEASE_SECONDS))))] += 1
         arena.tick(1)
     return f"won by {_shares(wins)}"
 
@@ -52,8 +52,9 @@ def reclaim(arena: Arena, rounds: int) -> str:
         expiry = held.leased_until or 0
         arena.begin(Participant.acquire_until, expiry)
         arena.tick_to(expiry)
-        wins[_settle(arena, job, _answers(arena), token=held.token + 1)] += 1
+        answers = _answers(arena)
         arena.umpire.complete(held.id, held.token)  # too late: the judges see to it
+        wins[_settle(arena, job, answers, token=held.token + 1)] += 1
     return f"won by {_shares(wins)}"
 
 
@@ -67,14 +68,38 @@ def complete_or_reclaim(arena: Arena, rounds: int) -> str:
     return _rivals(arena, rounds, lambda held: arena.umpire.complete(held.id, held.token), "completed")
 
 
+def zombie(arena: Arena, rounds: int) -> str:
+    """A holder is stopped past its lease, and its job goes to another; continued, it tries all that a holder may."""
+    for turn in range(rounds):
+        number = turn % len(arena.pool.numbers)
+        job = arena.create()
+        held = arena.ask(number, Participant.acquire, 1).job
+        assert held is not None, "there was a job, and one worker alone"
+        arena.pool.stop(number)
+        arena.tick_to(held.leased_until or 0)
+        others = [one for one in arena.pool.numbers if one != number]
+        for one in others:
+            arena.pool.ask(one, Participant.acquire, LONG_LEASE_SECONDS)
+        answers = {one: arena.pool.answer(one) for one in others}
+        arena.pool.resume(number)
+        arena.faults.stops += 1
+        arena.pool.ask(number, Participant.try_everything, held)
+        _settle(arena, job, answers, token=held.token + 1)
+        arena.pool.answer(number)
+        if arena.umpire.database.count_jobs(status="completed") <= turn:
+            arena.umpire.cancel(job.id)  # a store that obeyed the zombie; its next round is to have one job, too
+    return f"{arena.faults.stops} stopped past the lease"
+
+
 def reclaim_in_real_time(arena: Arena, rounds: int) -> str:
     """A lease of a second, and nobody moves the clock: all try from its beginning until after its end."""
     wins: Counter[int] = Counter()
     for _ in range(rounds):
         job, held = _held_by_umpire(arena)
         arena.begin(Participant.acquire_until, held.leased_until or 0)
-        wins[_settle(arena, job, _answers(arena), token=held.token + 1)] += 1
+        answers = _answers(arena)
         arena.umpire.complete(held.id, held.token)
+        wins[_settle(arena, job, answers, token=held.token + 1)] += 1
     return f"won by {_shares(wins)}"
 
 
@@ -105,7 +130,7 @@ def _rivals(arena: Arena, rounds: int, move: Callable[[Seen], Told], done: str) 
         answers = _answers(arena)
         if moved.kind == "applied":
             outcomes[done] += 1
-            for told in (told for told in answers if told.job is not None):
+            for told in (told for told in answers.values() if told.job is not None):
                 arena.found("INV-SINGLE-HOLDER", f"job {job.id} was {done} by its holder, and reclaimed: {told}")
             arena.umpire.complete(held.id, held.token)
         else:
@@ -114,22 +139,21 @@ def _rivals(arena: Arena, rounds: int, move: Callable[[Seen], Told], done: str) 
     return ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
 
 
-def _answers(arena: Arena) -> list[Told]:
-    return [arena.pool.answer(number) for number in arena.pool.numbers]
+def _answers(arena: Arena) -> dict[int, Told]:
+    return {number: arena.pool.answer(number) for number in arena.pool.numbers}
 
 
-def _settle(arena: Arena, job: Seen, answers: list[Told], *, token: int = 1) -> int:
+def _settle(arena: Arena, job: Seen, answers: dict[int, Told], *, token: int = 1) -> int:
     """See that one got the job, under this token, and let it complete it. Who got it, or -1."""
-    winners = [(number, told.job) for number, told in enumerate(answers) if told.job is not None]
+    winners = [(number, told.job) for number, told in answers.items() if told.job is not None]
     if len(winners) > 1:
         arena.found("INV-SINGLE-HOLDER", f"job {job.id} was got by workers {[number for number, _ in winners]}")
     if not winners:
-        arena.found("INV-NONE-IS-EMPTY", f"job {job.id} was got by nobody: {', '.join(map(str, answers))}")
+        arena.found("INV-NONE-IS-EMPTY", f"job {job.id} was got by nobody: {', '.join(map(str, answers.values()))}")
     for number, got in winners:
         if (got.id, got.token) != (job.id, token):
             arena.found("INV-TOKEN-GROWS", f"worker {number} got token {got.token} of job {got.id}, not {token}")
-        arena.pool.ask(number, Participant.complete, got)
-        arena.pool.answer(number)
+        arena.ask(number, Participant.complete, got)
     return winners[0][0] if winners else -1
 
 

@@ -23,6 +23,9 @@ STOPS_IN_TEN: Final = 4
 ANSWERS_BETWEEN_FAULTS: Final = (1, 5)
 DELAY_MAX_NANOSECONDS: Final = 3_000_000
 ANSWERS_WHILE_STOPPED: Final = 9
+STOPS_MAX: Final = 12
+"""How often somebody is stopped and continued at once in the search for one whose stop can hurt."""
+
 BLOCKED_SECONDS: Final = 0.25
 """If nobody answers for so long the stopped one has what all need, as has a writer of a database with one writer."""
 
@@ -95,15 +98,20 @@ class Nemesis:
         self._pool.ask(victim, Participant.storm, STEPS)
 
     def _stop(self, victim: int) -> None:
-        """Stop it until its lease has ended and others have gone on; then it may try whatever it was about to do."""
-        self._pool.stop(victim)
-        holds = self._holds_a_lease(victim)
+        """Stop somebody who holds a lease until it has ended and the others have gone on; then let it go on, too."""
+        for _ in range(STOPS_MAX):
+            self._pool.stop(victim)
+            if self._holds_a_lease(victim) and self._others_go_on():
+                self._pool.resume(victim)
+                self._arena.faults.stops += 1
+                return
+            self._pool.resume(victim)
+            victim = (victim + 1) % len(self._pool.numbers)
+
+    def _others_go_on(self) -> bool:
+        """Let every lease end, and then the others do what they do."""
         self._arena.tick((LEASE_SECONDS_MAX + 1) * SECOND)
-        passed = 0
-        while passed < ANSWERS_WHILE_STOPPED and self.go_on(BLOCKED_SECONDS):
-            passed += 1
-        self._pool.resume(victim)
-        self._arena.faults.stops += holds and passed == ANSWERS_WHILE_STOPPED
+        return all(self.go_on(BLOCKED_SECONDS) for _ in range(ANSWERS_WHILE_STOPPED))
 
     def _holds_a_lease(self, victim: int) -> bool:
         """Whether the last job that it took is one that it has not closed, as far as it was told."""

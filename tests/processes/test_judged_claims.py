@@ -179,6 +179,27 @@ class TestHolding:
         story.rows_of([1, 2, 3])
         assert story.names(holding=HELD) == ["INV-CLAIM-ORDER"]
 
+    @pytest.mark.parametrize(("began", "broken"), [(59, []), (61, ["INV-CLAIM-ORDER"])])
+    def test_may_be_by_a_call_that_saw_the_job_before_it_was_free(self, began: int, broken: list[str]) -> None:
+        """Its lock was refused, since the holder had not unlocked; it went on to another job, as seen on Postgres."""
+        story = two_queued()
+        story.create(3, priority=7, at=(40, 50))
+        story.acquire("c", 3, at=(began, 120))
+        story.acquire("a", 1, at=(100, 110))
+        story.rows_of([1, 2, 3])
+        assert story.names(holding=HELD) == broken
+
+    def test_may_be_by_one_that_met_such_a_call(self) -> None:
+        story = two_queued()
+        story.create(3, priority=7, at=(40, 50))
+        story.create(4, priority=7, at=(40, 50))
+        story.acquire("c", 3, at=(55, 80))
+        story.acquire("d", 4, at=(70, 120))
+        story.acquire("a", 1, at=(100, 110))
+        story.acquire("b", 2)
+        story.rows_of([1, 2, 3, 4])
+        assert story.names(holding=HELD) == []
+
     def test_is_none_by_the_callers_own_process(self) -> None:
         story = two_queued()
         story.none("a", at=(70, 80))

@@ -137,6 +137,18 @@ class TestOneEffectPerKey:
         assert story.names() == broken
 
 
+class TestSchemaHolds:
+    @pytest.mark.parametrize(
+        ("told", "broken"),
+        [(Told("broken", broken="INV-X"), ["INV-X"]), (Told("conflict"), [])],
+        ids=str,
+    )
+    def test_finds_what_the_database_itself_refused(self, told: Told, broken: list[str]) -> None:
+        story = Story()
+        story.say("a", Asked("acquire"), told)
+        assert story.names() == broken
+
+
 class TestLocksMatch:
     @pytest.mark.parametrize(("left", "broken"), [(0, []), (1, ["INV-LOCKS-MATCH"])])
     def test_finds_locks_that_were_left(self, left: int, broken: list[str]) -> None:

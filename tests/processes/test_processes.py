@@ -85,13 +85,20 @@ class TestAWorker:
     def test_that_raises_says_why_and_lets_nobody_wait_for_it(self, pool: Pool[Echo]) -> None:
         for number in pool.numbers:
             pool.ask(number, Echo.fail, 1)
-        pool.begin_together()
         with pytest.raises(Trouble, match=r"(?s)worker 1 failed during fail.*ValueError: on purpose"):
-            pool.answer(1)
-        with pytest.raises(Trouble, match=r"(?s)worker 0 failed during fail.*BrokenBarrierError"):
-            pool.answer(0)
+            self.go_on(pool)
         pool.restore()
         assert [answer[:2] for answer in pool.all(Echo.number)] == [(0, 1), (1, 1), (2, 1)]
+
+    def go_on(self, pool: Pool[Echo]) -> None:
+        pool.begin_together()
+        pool.begin_together()
+
+    def test_that_does_not_come_is_named(self, pool: Pool[Echo], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(processes, "LIMIT_SECONDS", 0.05)
+        pool.ask(0, Echo.wait_for_nobody)
+        with pytest.raises(Trouble, match="did not begin together:\nworker 0 gave no answer to wait_for_nobody"):
+            pool.begin_together()
 
     def test_that_dies_is_noticed(self, pool: Pool[Echo]) -> None:
         pool.ask(2, Echo.vanish)

@@ -29,6 +29,10 @@ def test_an_expired_job_is_either_completed_or_reclaimed(hold: Hold, *, full: bo
     hold(races.complete_or_reclaim, 200 if full else 40)
 
 
+def test_a_holder_that_stood_still_can_change_nothing(hold: Hold, *, full: bool) -> None:
+    hold(races.zombie, 100 if full else 20)
+
+
 def test_a_lease_lasts_its_second(hold: Hold, *, full: bool) -> None:
     hold(races.reclaim_in_real_time, 5 if full else 1, real_time=True)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prompt_studio import PromptStudioDatabase, StoreUnavailable, TransientConflict
+from prompt_studio import DatabaseError, InvariantViolation, PromptStudioDatabase, StoreUnavailable, TransientConflict
 from tests.harness.history import Asked, History, MalformedHistory, Timeline, Told, calls_of
 from tests.harness.recorder import RecordedDatabase, Recorder
 from tests.processes.story import START, Story
@@ -13,7 +13,7 @@ from tests.processes.story import START, Story
 pytestmark = pytest.mark.processes
 
 ASKED = b'["asked",1,["acquire",null,null,null,null,null]]\n'
-TOLD = b'["told",2,["none",null,null,false]]\n'
+TOLD = b'["told",2,["none",null,null,false,null]]\n'
 
 
 @pytest.fixture
@@ -96,15 +96,28 @@ class TestRecording:
         ]
         assert {call.process for call in History.read(tmp_path).calls} == {"a"}
 
-    def test_takes_a_conflict_for_an_answer(
-        self, tmp_path: Path, recorded: RecordedDatabase, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            (TransientConflict("others were in the way"), Told("conflict")),
+            (InvariantViolation("refused", invariant="INV-X"), Told("broken", broken="INV-X")),
+        ],
+        ids=["a conflict", "a refusal by the schema"],
+    )
+    def test_takes_for_an_answer_what_says_that_nothing_happened(
+        self,
+        tmp_path: Path,
+        recorded: RecordedDatabase,
+        monkeypatch: pytest.MonkeyPatch,
+        error: DatabaseError,
+        told: Told,
     ) -> None:
-        def conflict(**_: object) -> None:
-            raise TransientConflict("others were in the way")
+        def refuse(**_: object) -> None:
+            raise error
 
-        monkeypatch.setattr(recorded.database, "acquire_next_job", conflict)
-        assert recorded.acquire(60) == Told("conflict")
-        assert [call.told for call in History.read(tmp_path).calls] == [Told("conflict")]
+        monkeypatch.setattr(recorded.database, "acquire_next_job", refuse)
+        assert recorded.acquire(60) == told
+        assert [call.told for call in History.read(tmp_path).calls] == [told]
 
     def test_leaves_a_call_pending_that_failed_otherwise(
         self, tmp_path: Path, recorded: RecordedDatabase, monkeypatch: pytest.MonkeyPatch
