@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from prompt_studio import PromptStudioDatabase, Settings
+from tests.harness.old_tables import KEY_ROWS, ROWS, Place, PostgresPlace, SqlitePlace, make_old
+from tests.harness.postgres_server import Server
 
 NOBODY = 65534
 
@@ -48,6 +50,39 @@ def open_directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+@pytest.fixture(params=[SqlitePlace, PostgresPlace])
+def place(request: pytest.FixtureRequest, path: Path) -> Iterator[Place]:
+    """An empty database of either kind."""
+    with _a_place(request, str(path)) as made:
+        yield made
+
+
+@pytest.fixture
+def another(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> Iterator[Place]:
+    """One more of the same kind."""
+    with _a_place(request, str(tmp_path / "another.db"), type(place)) as made:
+        yield made
+
+
+@pytest.fixture
+def old(place: Place) -> Place:
+    """A database from before this library, with rows of every sort."""
+    make_old(place, rows=ROWS, keys=KEY_ROWS)
+    return place
+
+
+@contextmanager
+def _a_place(request: pytest.FixtureRequest, path: str, kind: type[Place] | None = None) -> Iterator[Place]:
+    kind = kind or request.param
+    if issubclass(kind, SqlitePlace):
+        yield SqlitePlace(path)
+        return
+    server: Server = request.getfixturevalue("postgres_server")
+    name = server.create_database()
+    yield PostgresPlace(server.dsn(name))
+    server.drop_database(name)
 
 
 @contextmanager

@@ -6,13 +6,18 @@ end, and a unique index over a nullable user lets keys without a user be recorde
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import psycopg
 
 Values = Mapping[str, object]
+
+JOBS: Final = "prompt_studio_job_queue"
+KEYS: Final = "prompt_studio_idempotency"
+SUPERSEDED: Final = "prompt_studio_idempotency_superseded"
 
 _INDEXES: Final = (
     "CREATE INDEX idx_ps_jobs_status ON prompt_studio_job_queue (status, priority)",
@@ -139,6 +144,22 @@ OLD_POSTGRES_WRITES: Final = {
     "record of a user": "INSERT INTO prompt_studio_idempotency (entity_type, idempotency_key, entity_id, user_id)"
     " VALUES ('prompt', 'new', 1, 'u')",
 }
+POSTGRES_SCHEMA: Final = """
+        SELECT CAST(c.relname AS TEXT), CAST(a.attname AS TEXT), format_type(a.atttypid, a.atttypmod), a.attnotnull,
+            CAST(a.attidentity AS TEXT), pg_get_expr(d.adbin, d.adrelid), CAST(c.reloptions AS TEXT)
+        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        WHERE c.relnamespace = CAST('public' AS REGNAMESPACE) AND c.relname NOT LIKE '%superseded%'
+        UNION ALL SELECT CAST(conname AS TEXT), pg_get_constraintdef(oid), '', NULL, NULL, NULL, NULL
+        FROM pg_constraint WHERE connamespace = CAST('public' AS REGNAMESPACE) AND conname NOT LIKE '%superseded%'
+        UNION ALL SELECT CAST(indexname AS TEXT), indexdef, '', NULL, NULL, NULL, NULL
+        FROM pg_indexes WHERE schemaname = 'public' AND indexname NOT LIKE '%superseded%'
+        UNION ALL SELECT CAST(tgname AS TEXT), pg_get_triggerdef(oid), '', NULL, NULL, NULL, NULL FROM pg_trigger
+        WHERE NOT tgisinternal
+        UNION ALL SELECT CAST(proname AS TEXT), prosrc, '', NULL, NULL, NULL, NULL FROM pg_proc
+        WHERE pronamespace = CAST('public' AS REGNAMESPACE)
+        ORDER BY 1, 2, 3
+"""
 NO_SUCH_INDEX: Final = (
     "INSERT INTO prompt_studio_idempotency (entity_type, idempotency_key, entity_id, user_id)"
     " VALUES ('prompt', 'new', 1, 'u') ON CONFLICT (entity_type, idempotency_key, user_id) DO NOTHING"
@@ -146,21 +167,44 @@ NO_SUCH_INDEX: Final = (
 
 
 class Place(ABC):
-    """A database, seen without the store."""
+    """A database, seen without the store.
+
+    Attributes:
+        tables: the statements that make the old tables.
+        writes: the statements of the old program.
+        a_past_instant: a time long ago, as the new tables hold it.
+    """
 
     tables: Sequence[str]
     writes: Mapping[str, str]
+    a_past_instant: str
 
     def __init__(self, location: str) -> None:
         self.location = location
 
     @abstractmethod
+    def run_all(self, statements: Iterable[tuple[str, Sequence[object]]]) -> list[tuple[Any, ...]]:
+        """Run each by itself, a parameter being `?`; the rows of the last."""
+
     def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one statement by itself; a parameter is `?`."""
+        return self.run_all([(sql, values)])
 
     @abstractmethod
     def dump(self) -> list[str]:
         """Everything that is in it: its schema and its rows. A number that was drawn and not used is no trace."""
+
+    @abstractmethod
+    def schema(self) -> list[tuple[Any, ...]]:
+        """Everything that is in it but rows, and but the table of superseded keys."""
+
+    @abstractmethod
+    def stored_time(self, column: str, time: datetime) -> object:
+        """A time, without a zone, as the old program stored it in this column."""
+
+    @abstractmethod
+    def writing(self) -> AbstractContextManager[None]:
+        """Another program is in the middle of a write, and reads are possible."""
 
 
 class SqlitePlace(Place):
@@ -168,16 +212,39 @@ class SqlitePlace(Place):
 
     tables = SQLITE_TABLES
     writes = OLD_SQLITE_WRITES
+    a_past_instant = "1"
 
-    def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement by itself."""
+    def run_all(self, statements: Iterable[tuple[str, Sequence[object]]]) -> list[tuple[Any, ...]]:
+        """Run each by itself."""
+        rows = []
         with closing(sqlite3.connect(self.location, isolation_level=None)) as connection:
-            return connection.execute(sql, values).fetchall()
+            for statement, values in statements:
+                rows = connection.execute(statement, values).fetchall()
+        return rows
 
     def dump(self) -> list[str]:
         """Everything that is in it."""
         with closing(sqlite3.connect(self.location)) as connection:
             return list(connection.iterdump())
+
+    def schema(self) -> list[tuple[Any, ...]]:
+        """Everything that is in it but rows."""
+        return self.run(
+            "SELECT type, name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE '%superseded%' ORDER BY name"
+        )
+
+    def stored_time(self, column: str, time: datetime) -> object:
+        """As text."""
+        del column
+        return time.isoformat(" ")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Another program is in the middle of a write."""
+        self.run("PRAGMA journal_mode = WAL")
+        with closing(sqlite3.connect(self.location, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
 
 
 class PostgresPlace(Place):
@@ -185,11 +252,13 @@ class PostgresPlace(Place):
 
     tables = POSTGRES_TABLES
     writes = OLD_POSTGRES_WRITES
+    a_past_instant = "TIMESTAMPTZ '1970-01-02'"
 
-    def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement by itself."""
+    def run_all(self, statements: Iterable[tuple[str, Sequence[object]]]) -> list[tuple[Any, ...]]:
+        """Run each by itself."""
         with psycopg.connect(self.location, autocommit=True) as connection:
-            cursor = connection.execute(sql.replace("%", "%%").replace("?", "%s").encode(), values)
+            for statement, values in statements:
+                cursor = connection.execute(statement.replace("%", "%%").replace("?", "%s").encode(), values)
             return cursor.fetchall() if cursor.description else []
 
     def dump(self) -> list[str]:
@@ -198,24 +267,80 @@ class PostgresPlace(Place):
             "SELECT CAST(relname AS TEXT), CAST(relkind AS TEXT), oid, relfilenode FROM pg_class"
             " WHERE relnamespace = CAST('public' AS REGNAMESPACE) ORDER BY relname"
         )
-        rows = [
-            (name, self.run(f"SELECT CAST({name} AS TEXT) FROM {name} ORDER BY 1"))
-            for name, kind, _, _ in objects
-            if kind == "r"
-        ]
+        tables = [name for name, kind, _, _ in objects if kind == "r"]
+        rows = [(name, self.run(f"SELECT CAST({name} AS TEXT) FROM {name} ORDER BY 1")) for name in tables]
         return [str(one) for one in (*objects, *rows)]
+
+    def schema(self) -> list[tuple[Any, ...]]:
+        """Everything that is in it but rows."""
+        return self.run(POSTGRES_SCHEMA)
+
+    def stored_time(self, column: str, time: datetime) -> object:
+        """As a timestamp; the end of a lease has a zone."""
+        return time.replace(tzinfo=UTC) if column == "leased_until" else time
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Another program is in the middle of a write."""
+        with psycopg.connect(self.location) as connection:
+            connection.execute("UPDATE prompt_studio_job_queue SET client_id = 'somebody'")
+            yield
+            connection.rollback()
 
 
 def make_old(place: Place, *, rows: Sequence[Values] = (), keys: Sequence[Values] = ()) -> None:
     """The old tables, with these rows; what a row leaves out is the column's default."""
-    for statement in place.tables:
-        place.run(statement)
-    add_rows(place, "prompt_studio_job_queue", rows)
-    add_rows(place, "prompt_studio_idempotency", keys)
+    place.run_all(
+        [
+            *((statement, ()) for statement in place.tables),
+            *_insertions(JOBS, rows),
+            *_insertions(KEYS, keys),
+        ]
+    )
 
 
 def add_rows(place: Place, table: str, rows: Sequence[Values]) -> None:
     """More rows."""
+    place.run_all(_insertions(table, rows))
+
+
+def _insertions(table: str, rows: Sequence[Values]) -> Iterator[tuple[str, Sequence[object]]]:
     for row in rows:
         marks = ", ".join("?" for _ in row)
-        place.run(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+        yield f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values())
+
+
+def job(**values: object) -> dict[str, object]:
+    return {"job_type": "evaluation", "entity_id": 1, "payload": "{}", "client_id": "old"} | values
+
+
+def key(name: str, entity_id: int, user_id: str | None = None, **values: object) -> dict[str, object]:
+    return {"entity_type": "prompt", "idempotency_key": name, "entity_id": entity_id, "user_id": user_id} | values
+
+
+LONG_AGO = "2024-05-06 07:08:09"
+INSTANT = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+FAR = "2099-01-01 00:00:00+00:00"
+ROWS = (
+    job(uuid="a", created_at=LONG_AGO, priority=9, retry_count=1, payload='{"x": [1.50, "é"]}'),
+    job(
+        status="processing", created_at=LONG_AGO, started_at=LONG_AGO, leased_until=FAR, lease_owner="w", retry_count=2
+    ),
+    job(status="processing", created_at=LONG_AGO, error_message="earlier", result="1"),
+    job(status="completed", created_at=LONG_AGO, started_at=LONG_AGO, completed_at=LONG_AGO, result='{"score": 1}'),
+    job(status="failed", created_at=LONG_AGO, retry_count=3, error_message="broke", leased_until=FAR),
+    job(status="cancelled", created_at=LONG_AGO, completed_at=LONG_AGO),
+    job(created_at=LONG_AGO, started_at=LONG_AGO, result="2", priority=11, retry_count=-1, max_retries=-1),
+    job(created_at=None, priority=None, retry_count=None, max_retries=None, status=None),
+    job(status="failed", created_at=LONG_AGO, retry_count=2**31 - 1, max_retries=2**31 - 1),
+)
+KEY_ROWS = (
+    key("k", 10),
+    key("k", 11),
+    key("k", 12, "u"),
+    key("k", 13, "v", created_at=None),
+    key("", 14, "u"),
+    key("k" * 256, 15, "u"),
+    key("k", 16, ""),
+    key("k", 17),
+)
