@@ -83,7 +83,8 @@ def zombie(arena: Arena, rounds: int) -> str:
         answers = {one: arena.pool.answer(one) for one in others}
         arena.pool.resume(number)
         arena.faults.stops += 1
-        arena.pool.ask(number, Participant.try_everything, held)
+        arena.ask(number, Participant.try_everything, held)  # while its successor holds the job, ...
+        arena.pool.ask(number, Participant.try_everything, held)  # ... and while it ends it
         _settle(arena, job, answers, token=held.token + 1)
         arena.pool.answer(number)
         if arena.umpire.database.count_jobs(status="completed") <= turn:
