@@ -7,7 +7,7 @@ from hypothesis import Phase, settings
 
 from tests.repository.requirements import known_ids
 
-pytest_plugins = ["tests.harness.plugin", "tests.harness.postgres_fixtures"]
+pytest_plugins = ["tests.harness.failures", "tests.harness.plugin", "tests.harness.postgres_fixtures"]
 
 # No profile has a deadline: two busy cores are shared with other work, and a slow example is not a wrong one. What must
 # not hang is held by the limit per test in pyproject.toml.

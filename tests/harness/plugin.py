@@ -16,8 +16,8 @@ import pytest
 
 from prompt_studio_model.worlds import WORLDS
 from tests.harness.certificate import FILE, Certificate
+from tests.harness.failures import violations
 from tests.harness.stores import STORES
-from tests.harness.violation import Violation
 
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
 STEPS_LEAST: Final = 200
@@ -30,7 +30,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the stateful layers."""
     group = parser.getgroup("stateful", "the model against the stores")
     group.addoption(
-        "--steps", type=int, default=20_000, help="least generated steps of a store in lockstep (default: %(default)s)"
+        "--steps",
+        type=_steps,
+        default=20_000,
+        help="least generated steps of a store in lockstep (default: %(default)s)",
     )
 
 
@@ -72,7 +75,7 @@ def pytest_runtest_makereport(
         item.config.stash[_PASSED].add(item.nodeid)
     if report.outcome != "passed" and item.get_closest_marker("stateful"):
         certificate = item.config.stash[CERTIFICATE]
-        broken = [name for error in _violations(call.excinfo.value if call.excinfo else None) for name in error.names]
+        broken = [name for error in violations(call.excinfo.value if call.excinfo else None) for name in error.names]
         certificate.violations += [f"{name} ({item.name})" for name in dict.fromkeys(broken)]
         store = getattr(getattr(item, "callspec", None), "params", {}).get("store")
         if store is not None and store.name in certificate.stores:
@@ -127,12 +130,3 @@ def _stateful(items: list[pytest.Item]) -> int:
 def _is_whole(config: pytest.Config) -> bool:
     selected, collected = config.stash.get(_SELECTED, (0, 0))
     return selected == collected > 0 and not config.option.file_or_dir and not config.option.collectonly
-
-
-def _violations(error: BaseException | None) -> Iterator[Violation]:
-    """Yield the violations in an error; Hypothesis reports several distinct failures as a group."""
-    if isinstance(error, Violation):
-        yield error
-    elif isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _violations(one)

@@ -47,6 +47,8 @@ class PostgresDatabase:
         """The database with nothing in it, at the start of time."""
         self._examples += 1
         if self._examples % EXAMPLES_BETWEEN_TRUNCATIONS:
+            # Only what is marked may be deleted, lest an older program does it.
+            self.control.execute("UPDATE prompt_studio_job_queue SET revision = -revision")
             self.control.execute("DELETE FROM prompt_studio_job_queue")
             self.control.execute("DELETE FROM prompt_studio_idempotency")
         else:

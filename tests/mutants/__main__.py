@@ -7,6 +7,7 @@ expects. A run that is red for another reason, or inconclusive, has not understo
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 from tests.mutants.catalogue import ROOT, Mutant, mutants
 
@@ -35,6 +38,7 @@ class Result:
     verdict: str
     named: list[str]
     expected: list[str]
+    layer: str  # or the test that was the first to notice
     seconds: float
 
 
@@ -51,23 +55,47 @@ def run(mutant: Mutant, steps: int) -> Result:
                 shutil.copy(source, copy / name)
         target = copy / mutant.file
         target.write_text(mutant.applied_to(target.read_text(encoding="utf-8")), encoding="utf-8")
-        verdict, named = suite(copy, steps)
+        verdict, named, layer = (
+            part_of_the_suite(copy, steps, mutant.suite) if mutant.suite else (*suite(copy, steps), "stateful")
+        )
     killed = verdict == "violated" and not set(named).isdisjoint(mutant.invariant)
-    return Result(mutant.id, killed, verdict, named, list(mutant.invariant), round(time.monotonic() - began, 1))
+    seconds = round(time.monotonic() - began, 1)
+    return Result(mutant.id, killed, verdict, named, list(mutant.invariant), layer, seconds)
+
+
+def part_of_the_suite(project: Path, steps: int, tests: str) -> tuple[str, list[str], str]:
+    """Return the verdict of some of the project's tests, the promises that they found broken, and the first test."""
+    failures = project / "build" / "failures.json"
+    failures.parent.mkdir(exist_ok=True)
+    failures.unlink(missing_ok=True)
+    done = _pytest(project, [*shlex.split(tests), f"--steps={steps}", f"--failures={failures}"])
+    if done is None or not failures.exists():
+        return f"no end within {RUN_SECONDS_MAX} s" if done is None else done.stdout[-2_000:], [], ""
+    found = json.loads(failures.read_text(encoding="utf-8"))
+    if done.returncode not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        return f"ended with {done.returncode}", [done.stdout[-2_000:]], ""
+    names = dict.fromkeys(name for failure in found for name in failure["names"])
+    return "violated" if found else "holds", list(names), found[0]["test"] if found else ""
+
+
+def _pytest(project: Path, arguments: list[str]) -> subprocess.CompletedProcess[str] | None:
+    paths = os.pathsep.join(str(project / root) for root in (".", "impl", "model"))
+    environment = os.environ | {"PYTHONPATH": paths, "HYPOTHESIS_PROFILE": "mutants"}
+    command = [sys.executable, "-m", "pytest", *OPTIONS, *arguments]
+    try:
+        return subprocess.run(
+            command, cwd=project, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS_MAX, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def suite(project: Path, steps: int) -> tuple[str, list[str]]:
     """Return the verdict of the project's stateful run, and the names of the promises it found broken."""
-    paths = os.pathsep.join(str(project / root) for root in (".", "impl", "model"))
-    command = [sys.executable, "-m", "pytest", "-m", "stateful", *OPTIONS, f"--steps={steps}"]
-    environment = os.environ | {"PYTHONPATH": paths, "HYPOTHESIS_PROFILE": "mutants"}
     certificate = project / "build" / "certificate.json"
     certificate.unlink(missing_ok=True)
-    try:
-        done = subprocess.run(
-            command, cwd=project, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS_MAX, check=False
-        )
-    except subprocess.TimeoutExpired:
+    done = _pytest(project, ["-m", "stateful", f"--steps={steps}"])
+    if done is None:
         return f"no end within {RUN_SECONDS_MAX} s", []
     if not certificate.exists():
         return "no certificate", [done.stdout[-2_000:] + done.stderr[-2_000:]]
@@ -97,16 +125,19 @@ def main() -> int:
     if not chosen:
         parser.error(f"no mutant has {options.only!r} in its name; --list shows them")
     began = time.monotonic()
-    verdict, named = suite(ROOT, options.steps)
-    print(f"{'the project itself':<48} {verdict}")
-    if verdict != "holds":
-        print(f"the suite is red without a mutant: {named}", file=sys.stderr)
-        return 1
+    for tests in sorted({mutant.suite for mutant in chosen}):
+        verdict, named, *_ = part_of_the_suite(ROOT, options.steps, tests) if tests else suite(ROOT, options.steps)
+        print(f"{'the project itself':<48} {verdict} ({tests or 'stateful'})", flush=True)
+        if verdict != "holds":
+            print(f"the tests are red without a mutant: {named}", file=sys.stderr)
+            return 1
     results = []
     with ThreadPoolExecutor(options.jobs) as pool:
         for result in pool.map(lambda mutant: run(mutant, options.steps), chosen):
             fate = "killed by" if result.killed else f"SURVIVED ({result.verdict}, expected {result.expected}):"
-            print(f"{result.name:<48} {fate} {', '.join(result.named)} in {result.seconds} s", flush=True)
+            print(
+                f"{result.name:<48} {fate} {', '.join(result.named)} ({result.layer}) in {result.seconds} s", flush=True
+            )
             results.append(result)
     killed = sum(result.killed for result in results)
     print(f"killed {killed} of {len(results)} in {time.monotonic() - began:.0f} s")

@@ -16,7 +16,10 @@ class Stale(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """One wrong turn, and the names of which one must stand in the verdict."""
+    """One wrong turn, and the names of which one must stand in the verdict.
+
+    `suite` are the tests that must notice, as arguments of pytest; without any it is the whole stateful run.
+    """
 
     id: str
     bug: str
@@ -27,6 +30,7 @@ class Mutant:
     requirements: tuple[str, ...]
     after: str = ""
     every_in_statement: bool = False
+    suite: str = ""
 
     def applied_to(self, text: str) -> str:
         """Return the file's text with the wrong turn in it. Raises Stale."""

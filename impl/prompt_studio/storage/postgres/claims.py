@@ -145,7 +145,7 @@ class PostgresClaims:
             self._unlock(job_id)
 
     def _give_back(self, job_id: int, lease_token: int) -> None:
-        if not self.locks or self._memory.held.get(job_id) != lease_token:
+        if job_id not in self._memory.held:
             return
         with held(self._connection):
             memory = self.memory()

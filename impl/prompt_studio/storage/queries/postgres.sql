@@ -24,6 +24,7 @@ best_expired AS MATERIALIZED (
     WHERE status = 'processing' AND leased_until <= ${now}
         AND (executions < execution_limit OR CAST(:fails_exhausted AS BOOLEAN)) -- impl: PS-CONCURRENCY-8
         AND job_type IN (:job_type_1, :job_type_2, :job_type_3)
+        AND id <> ALL(CAST(:refused AS BIGINT[]))
     ORDER BY priority DESC, created_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 ),
 candidate AS MATERIALIZED (
