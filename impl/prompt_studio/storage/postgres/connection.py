@@ -23,7 +23,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from prompt_studio.config import Settings
 from prompt_studio.errors import InputError, StoreUnavailable
 from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
-from prompt_studio.storage.postgres.trouble import is_outdated_plan, typed
+from prompt_studio.storage.postgres.trouble import is_outdated_plan, refused, typed
 from prompt_studio.storage.statements import Statement
 
 Handle = psycopg.Connection[DictRow]
@@ -68,7 +68,7 @@ class Server:
         try:
             handle = psycopg.connect(self.conninfo, autocommit=True, row_factory=dict_row)
         except psycopg.Error as error:
-            raise typed(error, self.place, unknown=False) from error
+            raise refused(error, self.place) from error
         try:
             self.set_up(handle)
         except psycopg.Error as error:

@@ -13,6 +13,8 @@ from prompt_studio.storage.transactions import Session
 
 BEGIN_LOOK: Final = Statement("begin_look", "BEGIN ISOLATION LEVEL REPEATABLE READ")
 WITHOUT_ZONE: Final = "timestamp without time zone"
+TIMES_THE_CONVERSION: Final = 8
+"""Seen with 200,000 jobs: 0.25 s of 1.85 s."""
 LOCKS: Final = (
     (
         "ACCESS EXCLUSIVE on prompt_studio_job_queue and prompt_studio_idempotency, from the beginning: every other "
@@ -41,6 +43,7 @@ def site(connection: PostgresConnection, session: Session, *, now: str) -> Site:
         one_at_a_time=(ONE_AT_A_TIME,),
         before=before,
         restores_rights=True,
+        times_the_conversion=TIMES_THE_CONVERSION,
         id_counter=None,
         old_column=_old_column,
         locks=LOCKS,

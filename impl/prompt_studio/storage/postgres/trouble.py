@@ -7,6 +7,7 @@ that is not listed is a plain DatabaseError: it is never taken for something mil
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import psycopg
@@ -31,18 +32,32 @@ _IN_THE_WAY: Final = (
 # A prepared plan from before a change of the schema; the next connection makes another.
 _OUTDATED_PLAN: Final = errors.FeatureNotSupported
 _ADVICE: Final[dict[type[psycopg.Error], str]] = {
-    errors.TooManyConnections: "raise max_connections, close idle clients, or lower pool_connections",
-    errors.CannotConnectNow: "the server is starting or stopping: repeat the call",
-    errors.InvalidCatalogName: "create the database, or correct the location",
-    errors.InvalidPassword: "correct the password in the location",
-    errors.InvalidAuthorizationSpecification: "correct the user in the location, or the server's pg_hba.conf",
+    errors.IdleInTransactionSessionTimeout: "nothing of the transaction() was committed: keep it short, or raise "
+    "idle_in_transaction_seconds",
     errors.InsufficientPrivilege: "give this user the right to read and write the tables",
     errors.ReadOnlySqlTransaction: "connect to the primary server, not to a standby",
     errors.DiskFull: "free some space on the server's disk, then repeat the call",
     errors.OutOfMemory: "raise max_locks_per_transaction, or turn advisory locks off",
 }
+# A refused connection has no code, only the server's words; in another language than English there is no advice.
+_REFUSALS: Final = (
+    (
+        re.compile("too many (?:connections|clients)|connection slots are reserved"),
+        "raise max_connections or the limit of the role or database, close idle clients, or lower pool_connections",
+    ),
+    (re.compile("starting up|shutting down|in recovery mode"), "the server is starting or stopping: repeat the call"),
+    (re.compile("database .* does not exist"), "create the database, or correct the location"),
+    (
+        re.compile("password authentication failed|no password supplied"),
+        "correct the user and password in the location",
+    ),
+    (
+        re.compile("no pg_hba.conf entry|role .* does not exist"),
+        "correct the user in the location, or the server's pg_hba.conf",
+    ),
+)
 _SCHEMA_GONE: Final = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
-_VIOLATIONS: Final = (errors.CheckViolation, errors.NotNullViolation, errors.RaiseException)
+_VIOLATIONS: Final = (errors.CheckViolation, errors.NotNullViolation)
 
 
 def typed(error: psycopg.Error, place: str, *, unknown: bool) -> DatabaseError:
@@ -64,12 +79,22 @@ def typed(error: psycopg.Error, place: str, *, unknown: bool) -> DatabaseError:
         )
     if isinstance(error, errors.UniqueViolation):
         return ConflictError(f"{place}: {_said(error)}: use another value, or the row that has this one")
+    if isinstance(error, errors.RaiseException):
+        return SchemaError(f"{place}: {error.diag.message_primary}")  # a trigger's words, which say what to do
     if isinstance(error, _VIOLATIONS):
         return _violation(error, place)
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return lost(error, place, unknown=unknown)
     # impl: PS-FAULTS-4
     return DatabaseError(f"{place}: {_said(error)}: if its tables were changed by hand, restore them")
+
+
+def refused(error: psycopg.Error, place: str) -> DatabaseError:
+    """The error that callers see when no connection with the database at `place` came to be."""
+    for words, advice in _REFUSALS:
+        if words.search(str(error)):
+            return StoreUnavailable(f"{place}: {_said(error)}: {advice}; nothing was written")
+    return typed(error, place, unknown=False)
 
 
 def lost(error: Exception, place: str, *, unknown: bool) -> StoreUnavailable:
