@@ -21,6 +21,7 @@ CHANGES: Final = {
     "priority_limited": "jobs with a priority outside 1..10: the nearest limit",
     "count_limited": "jobs with a count of retries outside its limits: the nearest limit",
     "default_given": "jobs without a status, priority, count, uuid or time of creation: its default",
+    "future": "jobs made later than now, as if the old times were not UTC: they are available at once",
     "key_repeated": "keys that were recorded again: kept in prompt_studio_idempotency_superseded",
     "key_unaskable": "keys that no call can ask for: kept in prompt_studio_idempotency_superseded",
     "key_time_given": "keys without a time: it is now",

@@ -105,7 +105,7 @@ class TestJobs:
 
     def test_of_the_future_can_be_acquired_now(self, place: Place) -> None:
         make_old(place, rows=[job(created_at="2098-01-01 00:00:00")])
-        migrate(place.location)
+        assert migrate(place.location).changes == {"future": 1}
         with PromptStudioDatabase(place.location, "tester") as database:
             assert database.acquire_next_job() is not None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from prompt_studio import PromptStudioDatabase
+from prompt_studio import PromptStudioDatabase, SchemaError
 from tests.harness.old_tables import (
     NO_SUCH_INDEX,
     OLD_POSTGRES_WRITES,
@@ -65,3 +65,10 @@ class TestAnOldProgram:
         with pytest.raises(psycopg.errors.InvalidColumnReference, match="no unique or exclusion constraint"):
             server.run(NO_SUCH_INDEX)
         assert server.dump() == before
+
+    def test_may_be_this_library_when_it_is_older_than_the_schema(self, place: Place) -> None:
+        with_a_job_of_each_kind(place)
+        with PromptStudioDatabase(place.location, "tester") as database:
+            place.run_all((statement, ()) for statement in place.refuse_every_update)
+            with pytest.raises(SchemaError, match=TOO_OLD):
+                database.cancel_job(1)

@@ -172,11 +172,13 @@ class Place(ABC):
     Attributes:
         tables: the statements that make the old tables.
         writes: the statements of the old program.
+        refuse_every_update: statements after which the trigger of the new table takes everybody for an old program.
         a_past_instant: a time long ago, as the new tables hold it.
     """
 
     tables: Sequence[str]
     writes: Mapping[str, str]
+    refuse_every_update: Sequence[str]
     a_past_instant: str
 
     def __init__(self, location: str) -> None:
@@ -212,6 +214,13 @@ class SqlitePlace(Place):
 
     tables = SQLITE_TABLES
     writes = OLD_SQLITE_WRITES
+    refuse_every_update = (
+        "DROP TRIGGER prompt_studio_refuse_old_update",
+        (
+            "CREATE TRIGGER refuse_all BEFORE UPDATE ON prompt_studio_job_queue BEGIN SELECT RAISE(ABORT,"
+            " 'this database was migrated, and this program is too old to change it: stop it, and use prompt-studio-core'); END"
+        ),
+    )
     a_past_instant = "1"
 
     def run_all(self, statements: Iterable[tuple[str, Sequence[object]]]) -> list[tuple[Any, ...]]:
@@ -252,6 +261,12 @@ class PostgresPlace(Place):
 
     tables = POSTGRES_TABLES
     writes = OLD_POSTGRES_WRITES
+    refuse_every_update = (
+        (
+            "CREATE TRIGGER refuse_all BEFORE UPDATE ON prompt_studio_job_queue FOR EACH ROW"
+            " EXECUTE FUNCTION prompt_studio_refuse_old_program()"
+        ),
+    )
     a_past_instant = "TIMESTAMPTZ '1970-01-02'"
 
     def run_all(self, statements: Iterable[tuple[str, Sequence[object]]]) -> list[tuple[Any, ...]]:

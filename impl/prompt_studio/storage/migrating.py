@@ -20,8 +20,6 @@ from prompt_studio.storage.transactions import ROLLBACK, Session
 from prompt_studio.storage.versions import JOB_TABLE, KEY_TABLE, SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
 
 COMPLAINTS_SHOWN: Final = 20
-STORING_PER_CONVERTING: Final = 3
-"""To convert, store and index a row takes about so many times as long as to convert it."""
 SECONDS_MIN: Final = 0.1
 
 _TIME: Final = "TIMESTAMPTZ"
@@ -79,6 +77,7 @@ class Site:
         one_at_a_time: what keeps other migrations out, first of all in the transaction.
         before: further statements before the old tables are read, of which these exist.
         restores_rights: the old tables belong to somebody, who may have let others use them.
+        times_the_conversion: a migration takes about so many times as long as its first half.
         id_counter: the table that counts ids, which may be missing; None when there is none.
         old_column: an expression for a column of an old table, from its name, its new type and the type that was
             found; None where the table lacks it.
@@ -96,6 +95,7 @@ class Site:
     one_at_a_time: Sequence[Statement]
     before: Callable[[Sequence[str]], Sequence[Statement]]
     restores_rights: bool
+    times_the_conversion: int
     id_counter: str | None
     old_column: Callable[[str, str, str | None], str]
     locks: tuple[str, ...]
@@ -278,7 +278,7 @@ class Migration:
         drops: tuple[str, ...] = (),
     ) -> MigrationReport:
         counts = counts or {}
-        seconds = time.monotonic() - self._begun
+        seconds, times = time.monotonic() - self._begun, self._site.times_the_conversion
         return MigrationReport(
             place=self._site.place.name,
             dry_run=self._dry_run,
@@ -291,9 +291,9 @@ class Migration:
             drops=drops,
             locks=self._site.locks if steps else (),
             seconds=seconds,
-            estimated_seconds=max(SECONDS_MIN, STORING_PER_CONVERTING * self._converting) if self._dry_run else seconds,
+            estimated_seconds=max(SECONDS_MIN, times * self._converting) if self._dry_run else seconds,
             estimated_from=(
-                f"{STORING_PER_CONVERTING} times the {self._converting:.3f} s that the conversion took just now"
+                f"{times} times the {self._converting:.3f} s that the conversion took just now"
                 if self._dry_run
                 else "measured"
             ),

@@ -48,11 +48,6 @@ class Standing:
     known: int
 
     @property
-    def is_empty(self) -> bool:
-        """Nothing is in it."""
-        return not self.contents
-
-    @property
     def is_current(self) -> bool:
         """It is ours, and of this program's version."""
         return SCHEMA_TABLE in self.contents and self.version == self.known

@@ -130,6 +130,7 @@ SELECT id,
     COALESCE(retry_count <> retries, FALSE) OR COALESCE(max_retries <> retries_max, FALSE) AS count_limited,
     uuid IS NULL OR status IS NULL OR priority IS NULL OR retry_count IS NULL OR max_retries IS NULL
         OR created_at IS NULL AS default_given,
+    made > ${now} AS future,
     CASE
         WHEN created_at NOT BETWEEN '0001-01-02' AND '9999-12-30' OR started_at NOT BETWEEN '0001-01-02' AND '9999-12-30'
             OR completed_at NOT BETWEEN '0001-01-02' AND '9999-12-30'

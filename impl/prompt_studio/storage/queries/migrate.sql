@@ -20,7 +20,8 @@ SELECT COUNT(*) AS jobs,
     COUNT(CASE WHEN time_given THEN 1 END) AS time_given,
     COUNT(CASE WHEN priority_limited THEN 1 END) AS priority_limited,
     COUNT(CASE WHEN count_limited THEN 1 END) AS count_limited,
-    COUNT(CASE WHEN default_given THEN 1 END) AS default_given
+    COUNT(CASE WHEN default_given THEN 1 END) AS default_given,
+    COUNT(CASE WHEN future THEN 1 END) AS future
 FROM prompt_studio_new_jobs;
 
 -- name: count_changed_keys

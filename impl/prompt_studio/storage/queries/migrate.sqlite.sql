@@ -95,6 +95,7 @@ SELECT id,
     COALESCE(retry_count <> retries, FALSE) OR COALESCE(max_retries <> retries_max, FALSE) AS count_limited,
     uuid IS NULL OR status IS NULL OR priority IS NULL OR retry_count IS NULL OR max_retries IS NULL
         OR created_at IS NULL AS default_given,
+    made > ${now} AS future,
     CASE
         WHEN payload IS NULL OR NOT json_valid(CAST(payload AS TEXT)) THEN 'the payload is not JSON'
         WHEN result IS NOT NULL AND NOT json_valid(CAST(result AS TEXT)) THEN 'the result is not JSON'

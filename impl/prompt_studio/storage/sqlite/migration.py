@@ -11,6 +11,8 @@ from prompt_studio.storage.statements import Statement, load_statements, query_t
 from prompt_studio.storage.transactions import Session
 
 BEGIN_LOOK: Final = Statement("begin_look", "BEGIN")
+TIMES_THE_CONVERSION: Final = 3
+"""Seen with 200,000 jobs: 1.0 s of 2.7 s."""
 LOCKS: Final = (
     "the write lock of the file, from the beginning: other writers wait, and give up after their own limit",
     (
@@ -34,6 +36,7 @@ def site(connection: SqliteConnection, session: Session, *, now: str) -> Site:
         one_at_a_time=(),
         before=lambda _: (),
         restores_rights=False,
+        times_the_conversion=TIMES_THE_CONVERSION,
         id_counter="sqlite_sequence",
         old_column=lambda name, _, found: "NULL" if found is None else name,
         locks=LOCKS,

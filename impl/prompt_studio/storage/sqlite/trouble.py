@@ -50,6 +50,8 @@ def typed(error: sqlite3.Error, path: str, *, committing: bool) -> DatabaseError
         return StoreUnavailable(f"{path}: {error}: {_ADVICE[primary]}", outcome_unknown=unknown)
     if extended in _UNIQUE:
         return ConflictError(f"{path}: {error}: use another value, or the row that has this one")
+    if extended == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+        return SchemaError(f"{path}: {error}")  # which says what to do
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return _violation(error, path)
     # impl: PS-FAULTS-4
