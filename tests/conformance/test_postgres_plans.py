@@ -300,6 +300,7 @@ class TestClaims:
 
 
 class TestRenewals:
+    @pytest.mark.verifies("PS-CONCURRENCY-3")
     def test_touch_no_index(self, large: str, planner: Planner) -> None:
         with PromptStudioDatabase(large, "tester", settings=Settings()) as database:
             jobs = [claimed(database) for _ in range(50)]

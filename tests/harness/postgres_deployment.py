@@ -15,8 +15,10 @@ from psycopg.rows import DictRow, dict_row
 from prompt_studio import PromptStudioDatabase, Settings
 from prompt_studio.storage.postgres.claims import PostgresClaims
 from tests.harness.adapter import START, SessionSeen, VirtualClock, milliseconds_of
+from tests.harness.violation import Violation
 
 CLIENT: Final = "conformance"
+PROMISE: Final = "INV-LOCKS-MATCH"
 LIMIT_SECONDS: Final = 10.0
 EXAMPLES_BETWEEN_TRUNCATIONS: Final = 50
 WRONG_TOKEN: Final = -1
@@ -53,8 +55,6 @@ class PostgresDatabase:
             self.control.execute("DELETE FROM prompt_studio_idempotency")
         else:
             self.control.execute("TRUNCATE prompt_studio_job_queue, prompt_studio_idempotency")
-        left = self.locks()
-        assert left == [], f"an earlier example left advisory locks behind: {left}"
         return PostgresDeployment(self, settings)
 
     def locks(self) -> list[tuple[int, int]]:
@@ -71,14 +71,21 @@ class PostgresDatabase:
 
     def give(self, settings: Settings, database: PromptStudioDatabase, dice: "_Dice") -> None:
         """Take it back for the next example, with nothing in its memory."""
-        if settings.advisory_locks:
-            claims = claims_of(database)
-            for job_id in claims.memory().held:
-                claims._unlock(job_id)
-            assert claims.counts.unlock_errors == 0, "the store believed in a lock that it did not have"
-            claims.memory().held.clear()
-            claims.memory().refusals.clear()
         self._idle[settings].append((database, dice))
+        if settings.advisory_locks:
+            self._refuse_locks_that_stay(database)
+
+    def _refuse_locks_that_stay(self, database: PromptStudioDatabase) -> None:
+        claims, process = claims_of(database), server_process(database)
+        for job_id in claims.memory().held:
+            claims._unlock(job_id)
+        claims.memory().held.clear()
+        claims.memory().refusals.clear()
+        left = [job_id for owner, job_id in self.locks() if owner == process]
+        if left or claims.counts.unlock_errors:
+            errors, claims.counts.unlock_errors = claims.counts.unlock_errors, 0
+            self.end_session(database)  # the next example starts clean
+            raise Violation([PROMISE], f"unlocks that were denied: {errors}; jobs locked more than once: {left}")
 
     def end_session(self, database: PromptStudioDatabase) -> None:
         """End the server's process of the worker session, and wait until it is gone and the client knows."""
@@ -153,7 +160,8 @@ class PostgresDeployment:
     def sessions(self, databases: Mapping[str, PromptStudioDatabase]) -> dict[str, SessionSeen]:
         """The locks that the server says each session has; what each is for, and what was refused, the store says."""
         if not self._settings.advisory_locks:
-            assert self._database.locks() == [], "a lock was taken, and locks are off"
+            if self._database.locks():
+                raise Violation([PROMISE], "a lock was taken, and locks are off")
             return {}
         held: dict[int, list[int]] = {}
         for process, job_id in self._database.locks():
@@ -166,7 +174,8 @@ class PostgresDeployment:
             ]
             refusals = [(*attempt, milliseconds_of(since)) for attempt, since in memory.refusals.items()]
             seen[name] = SessionSeen(locks, refusals)
-        assert held == {}, f"sessions that nobody opened hold locks: {held}"
+        if held:
+            raise Violation([PROMISE], f"sessions that run no job hold locks: {held}")
         return seen
 
     def _rows(self, statement: str) -> list[dict[str, Any]]:

@@ -18,7 +18,8 @@ class Stale(Exception):
 class Mutant:
     """One wrong turn, and the names of which one must stand in the verdict.
 
-    `suite` are the tests that must notice, as arguments of pytest; without any it is the whole stateful run.
+    `also` is a second place in the same statement, for a store that is guarded twice. `suite` are the tests that must
+    notice, as arguments of pytest; without any it is the whole stateful run.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Mutant:
     requirements: tuple[str, ...]
     after: str = ""
     every_in_statement: bool = False
+    also: tuple[str, str] | tuple[()] = ()
     suite: str = ""
 
     def applied_to(self, text: str) -> str:
@@ -40,6 +42,11 @@ class Mutant:
         if start < 0 or self.old not in part:
             raise Stale(f"{self.id}: {self.file} has no {self.old!r} behind {self.after!r}; mend catalogue.toml")
         changed = part.replace(self.old, self.new, -1 if self.every_in_statement else 1)
+        if self.also:
+            second, instead = self.also
+            if second not in changed:
+                raise Stale(f"{self.id}: {self.file} has no {second!r} behind {self.after!r}; mend catalogue.toml")
+            changed = changed.replace(second, instead, 1)
         return text[:start] + changed + text[end:]
 
 
@@ -47,5 +54,6 @@ def mutants() -> tuple[Mutant, ...]:
     """Return every mutant of the catalogue, in order."""
     entries = tomllib.loads(FILE.read_text(encoding="utf-8"))["mutant"]
     return tuple(
-        Mutant(**entry | {name: tuple(entry[name]) for name in ("invariant", "requirements")}) for entry in entries
+        Mutant(**entry | {name: tuple(entry.get(name, ())) for name in ("invariant", "requirements", "also")})
+        for entry in entries
     )

@@ -4,6 +4,7 @@ import pytest
 
 from prompt_studio_model.invariants import ALWAYS
 from tests.mutants.catalogue import ROOT, Mutant, Stale, mutants
+from tests.repository.requirements import known_ids
 
 CATALOGUE = mutants()
 
@@ -16,7 +17,9 @@ def test_a_mutant_fits_the_code(mutant: Mutant) -> None:
 
 @pytest.mark.parametrize("mutant", CATALOGUE, ids=lambda mutant: mutant.id)
 def test_a_mutant_names_promises_that_exist(mutant: Mutant) -> None:
-    assert set(mutant.invariant) <= {promise.id for promise in ALWAYS}
+    # A test of one fact says which requirement it verifies; the lockstep may find a difference that has no other name.
+    more = {*known_ids(), "conformance"} if mutant.suite else set()
+    assert set(mutant.invariant) <= {promise.id for promise in ALWAYS} | more
 
 
 def test_names_are_unique() -> None:
@@ -24,10 +27,9 @@ def test_names_are_unique() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
-def test_every_promise_but_the_one_about_two_databases_has_a_mutant() -> None:
+def test_every_promise_has_a_mutant() -> None:
     named = {name for mutant in CATALOGUE for name in mutant.invariant}
-    without = {promise.id for promise in ALWAYS} - named
-    assert without == {"INV-BACKENDS-AGREE"}
+    assert {promise.id for promise in ALWAYS} <= named
 
 
 def test_a_mutant_whose_line_is_gone_is_stale() -> None:
