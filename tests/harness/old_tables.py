@@ -217,8 +217,9 @@ class SqlitePlace(Place):
     refuse_every_update = (
         "DROP TRIGGER prompt_studio_refuse_old_update",
         (
-            "CREATE TRIGGER refuse_all BEFORE UPDATE ON prompt_studio_job_queue BEGIN SELECT RAISE(ABORT,"
-            " 'this database was migrated, and this program is too old to change it: stop it, and use prompt-studio-core'); END"
+            "CREATE TRIGGER refuse_all BEFORE UPDATE ON prompt_studio_job_queue BEGIN SELECT RAISE(ABORT, 'this"
+            " database was migrated, and this program is too old to change it: stop it, and use prompt-studio-core');"
+            " END"
         ),
     )
     a_past_instant = "1"
