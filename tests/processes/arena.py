@@ -44,6 +44,11 @@ class Race(Protocol):
         """Bring processes together so many times, and say what else is worth knowing about how it went."""
 
 
+def name_of(race: Race) -> str:
+    """A race's name in tables."""
+    return race.__name__.replace("_", " ")
+
+
 class Arena:
     """One race. The umpire is this process: it makes jobs, moves the clock, and has its calls recorded like anybody."""
 
@@ -144,7 +149,7 @@ class Arena:
         Raises:
             AssertionError: the race broke, and nothing that happened until then proves that the store is to blame.
         """
-        name = race.__name__.replace("_", " ")
+        name = name_of(race)
         try:
             note = race(self, rounds)
         except AssertionError as trouble:

@@ -4,7 +4,6 @@
 holds a quick share of each.
 """
 
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -16,11 +15,15 @@ from tests.harness.locations import LOCATIONS, Location
 from tests.harness.processes import Pool
 from tests.harness.processes_layer import LAYERS, ProcessesLayer, table
 from tests.harness.violation import Violation
-from tests.processes.arena import Arena, Race
+from tests.processes.arena import Arena, Race, name_of
 from tests.processes.participant import Participant
+from tests.processes.storm import ALL_RACES
 
 WORKERS: Final = 4
 PRELOAD: Final = ("prompt_studio", "psycopg", "tests.processes.participant")
+
+EXPECTED: Final = frozenset(name_of(race) for race in ALL_RACES)
+"""What a layer must have held to hold."""
 
 Hold = Callable[..., None]
 
@@ -56,7 +59,7 @@ def layers(request: pytest.FixtureRequest) -> dict[str, ProcessesLayer]:
 @pytest.fixture(scope="session")
 def seed(request: pytest.FixtureRequest) -> str:
     """The seed of all dice, which the certificate names."""
-    return str(request.config.option.hypothesis_seed or random.SystemRandom().randint(1, 2**32))
+    return str(request.config.option.hypothesis_seed)
 
 
 @pytest.fixture(scope="session")
@@ -87,12 +90,16 @@ def hold(
     """Holds a race, and raises if it proves a promise to be broken."""
 
     def held(race: Race, rounds: int, *, real_time: bool = False) -> None:
+        layer = layers.setdefault(location.name, ProcessesLayer(EXPECTED))
         arena = Arena(pool, location, tmp_path, seed=f"{seed}/{race.__name__}", real_time=real_time)
         try:
             result = arena.hold(race, rounds)
+        except AssertionError:
+            layer.failed = "inconclusive"
+            raise
         finally:
             arena.close()
-        layers.setdefault(location.name, ProcessesLayer()).races.append(result)
+        layer.races.append(result)
         if arena.findings:
             story = f"{explained(arena.findings)}\n{result.note}\nseed {seed}; the histories are in {tmp_path}"
             raise Violation(names_of(arena.findings), story)

@@ -26,6 +26,9 @@ WEIGHTS: Final = {"drain": (15, 2, 1, 2, 0), "storm": (6, 3, 1, 3, 7)}
 """How often a job that was taken is completed, failed, failed for good, released, or left to expire."""
 
 NANOSECONDS: Final = 1_000_000
+"""In a millisecond."""
+
+WORK_MAX_NANOSECONDS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ class Participant:
         taken = 0
         while (job := self._database.acquire(LONG_LEASE_SECONDS).job) is not None:
             taken += 1
+            self._work()
             if self._dice.random() < 1 / 4:
                 self._database.renew(job.id, job.token, LONG_LEASE_SECONDS)
             self._end(job, "drain")
@@ -153,6 +157,12 @@ class Participant:
         """Try to complete everything that was left to expire: whoever lost a job learns it here."""
         while self._held:
             self.complete(self._held.pop())
+
+    def _work(self) -> None:
+        """Do something else for a moment: where there is one writer, those who do nothing else let nobody in."""
+        until = time.monotonic_ns() + self._dice.randrange(WORK_MAX_NANOSECONDS)
+        while time.monotonic_ns() < until:
+            pass
 
     def _take(self) -> None:
         job = self._database.acquire(self._dice.randint(1, LEASE_SECONDS_MAX)).job

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.harness.history import Seen, Told
-from tests.processes.arena import Arena
+from tests.processes.arena import Arena, Race
 from tests.processes.participant import LONG_LEASE_SECONDS, Participant
 
 JOBS: Final = 300
@@ -160,3 +160,16 @@ def _settle(arena: Arena, job: Seen, answers: dict[int, Told], *, token: int = 1
 
 def _shares(wins: Counter[int]) -> str:
     return " : ".join(str(wins[number]) for number in sorted(wins))
+
+
+RACES: Final[tuple[Race, ...]] = (
+    one_job,
+    drain,
+    reclaim,
+    renew_or_reclaim,
+    complete_or_reclaim,
+    zombie,
+    reclaim_in_real_time,
+    record,
+)
+"""All but the storm."""

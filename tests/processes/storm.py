@@ -10,8 +10,9 @@ from typing import Final
 from tests.harness.evidence import WITH_TOKEN
 from tests.harness.history import Call, calls_of
 from tests.harness.processes import LIMIT_SECONDS, Trouble
-from tests.processes.arena import Arena
+from tests.processes.arena import Arena, Race
 from tests.processes.participant import LEASE_SECONDS_MAX, Participant, name_of
+from tests.processes.races import RACES
 
 JOBS: Final = 20
 STEPS: Final = 4
@@ -47,6 +48,9 @@ def storm(arena: Arena, rounds: int) -> str:
     arena.finish()
     faults = arena.faults
     return f"{faults.kills} killed, {faults.stops} stopped past the lease"
+
+
+ALL_RACES: Final[tuple[Race, ...]] = (*RACES, storm)
 
 
 class Nemesis:
