@@ -121,7 +121,7 @@ class PostgresClaims:
 
     def claimed(self, parameters: Parameters, name: str) -> Row | None:
         """Run a claiming statement on the worker session, and keep the map true, whatever becomes of it."""
-        if not self.locks:
+        if not self.locks:  # impl: PS-LOCKS-4
             no_locks = {"advisory_locks": False, "held": []}
             return _first(self.session().run(self.dialect.statements[name], {**parameters, **no_locks}))
         with held(self._connection):
