@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from prompt_studio import PromptStudioDatabase, Settings
+from tests.faults.server_sessions import Stranger, stranger_at
 from tests.harness.old_tables import KEY_ROWS, ROWS, Place, PostgresPlace, SqlitePlace, make_old
-from tests.harness.postgres_server import Server
+from tests.harness.postgres_server import PrivateServer, Server
 
 NOBODY = 65534
 
@@ -42,6 +43,30 @@ def stranger(path: Path) -> Iterator[sqlite3.Connection]:
     """Somebody else's connection to the file, which exists by then."""
     with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
         yield connection
+
+
+@pytest.fixture
+def served(postgres_database: str) -> Iterator[PromptStudioDatabase]:
+    """An empty queue in a server's database."""
+    with PromptStudioDatabase(postgres_database, "tester", settings=Settings()) as opened:
+        assert opened.count_jobs() == 0
+        yield opened
+
+
+@pytest.fixture
+def observer(served: PromptStudioDatabase, postgres_database: str) -> Iterator[Stranger]:
+    """Another client of that database."""
+    assert not served.capabilities.in_one_file
+    with stranger_at(postgres_database) as stranger:
+        yield stranger
+
+
+@pytest.fixture(scope="module")
+def private_server() -> Iterator[PrivateServer]:
+    """A server that nobody else uses, so that it may be crashed; it asks for passwords."""
+    server = PrivateServer.start(tcp=True)
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,199 @@
+"""Waits that are cut short, plans that are out of date, and the type that each error of Postgres's becomes."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from prompt_studio import (
+    ConflictError,
+    DatabaseError,
+    InvariantViolation,
+    PromptStudioDatabase,
+    SchemaError,
+    Settings,
+    StoreUnavailable,
+    TransientConflict,
+)
+from prompt_studio.storage.postgres.trouble import typed
+from tests.conformance.rows import claimed, stored
+from tests.faults.server_sessions import LIMIT_SECONDS, Stranger, await_that, claims_of, stranger_at
+
+pytestmark = pytest.mark.faults
+
+BRIEF = Settings(write_retry_seconds=0.15)
+
+# Another session has the row, and one of the two limits ends the wait.
+LIMITS = {
+    "lock_timeout": BRIEF,
+    "statement_timeout": replace(BRIEF, write_retry_seconds=0.25, statement_seconds=0.1),
+}
+every_limit = pytest.mark.parametrize("settings", LIMITS.values(), ids=LIMITS)
+
+
+class TestARowThatAnotherSessionHolds:
+    @every_limit
+    @pytest.mark.verifies("PS-FAULTS-1")
+    def test_is_waited_for_within_the_limit_and_nothing_is_changed(
+        self, postgres_database: str, settings: Settings
+    ) -> None:
+        with (
+            PromptStudioDatabase(postgres_database, "tester", settings=settings) as database,
+            stranger_at(postgres_database) as stranger,
+        ):
+            job_id = database.create_job("evaluation", 1, {})["id"]
+            job = claimed(database)
+            with stranger.holding(job_id), pytest.raises(TransientConflict, match="nothing was written: repeat"):
+                database.complete_job(job_id, lease_token=1)
+            assert stored(database, job_id) == job
+            assert stranger.locked() == [job_id]
+            assert database.complete_job(job_id, lease_token=1).kind == "applied"
+            assert stranger.locked() == []
+
+    @every_limit
+    @pytest.mark.verifies("PS-FAULTS-1", "INV-LOCKS-MATCH")
+    def test_is_not_locked_by_a_claim_that_names_it(self, postgres_database: str, settings: Settings) -> None:
+        with (
+            PromptStudioDatabase(postgres_database, "tester", settings=settings) as database,
+            stranger_at(postgres_database) as stranger,
+        ):
+            job = database.create_job("evaluation", 1, {})
+            with stranger.holding(job["id"]), pytest.raises(TransientConflict):
+                database.update_job_status(job["id"], "processing")
+            assert stored(database, job["id"]) == job
+            assert stranger.locked() == []
+            assert database.update_job_status(job["id"], "processing")
+
+    @pytest.mark.verifies("PS-CONCURRENCY-7")
+    def test_is_passed_by_in_a_claim(self, served: PromptStudioDatabase, observer: Stranger) -> None:
+        first, second = (served.create_job("evaluation", 1, {})["id"] for _ in range(2))
+        with observer.holding(first):
+            assert claimed(served)["id"] == second
+            assert served.acquire_next_job() is None
+        assert claimed(served)["id"] == first
+
+
+class TestACallersTransaction:
+    @pytest.mark.verifies("PS-FAULTS-4")
+    def test_that_idles_too_long_is_ended_by_the_server(self, postgres_database: str) -> None:
+        def idle() -> None:
+            with database.transaction():
+                database.create_job("evaluation", 1, {})
+                (process,) = stranger.pooled(database)
+                await_that(lambda: process not in stranger.pooled(database), "the server ends the idle session")
+                database.create_job("evaluation", 1, {})
+
+        settings = Settings(idle_in_transaction_seconds=0.1)
+        with (
+            PromptStudioDatabase(postgres_database, "tester", settings=settings) as database,
+            stranger_at(postgres_database) as stranger,
+        ):
+            with pytest.raises(StoreUnavailable, match="raise idle_in_transaction_seconds") as caught:
+                idle()
+            assert not caught.value.outcome_unknown
+            assert database.count_jobs() == 0
+
+    @pytest.mark.verifies("PS-FAULTS-4", "PS-CONCURRENCY-23")
+    def test_that_met_a_deadlock_is_rolled_back_and_the_other_goes_on(
+        self, served: PromptStudioDatabase, observer: Stranger
+    ) -> None:
+        record = (
+            "INSERT INTO prompt_studio_idempotency (entity_type, idempotency_key, entity_id, created_at)"
+            " VALUES ('job', %s, 7, clock_timestamp())"
+        )
+        process = observer.session.info.backend_pid
+        observer.run("SET deadlock_timeout = '1min'")  # so that the other is the one that looks, and gives way
+
+        def cross() -> None:
+            with served.transaction():
+                served.record_idempotency("job", "ours", 1, None)
+                other = pool.submit(observer.run, record, "ours")
+                with stranger_at(observer.session.info.dsn) as third:
+                    third.await_wait(process)
+                waiting.append(other)
+                served.record_idempotency("job", "theirs", 1, None)
+
+        waiting: list[Any] = []
+        with ThreadPoolExecutor(1) as pool, observer.session.transaction():
+            observer.run(record, "theirs")
+            with pytest.raises(TransientConflict, match="deadlock detected"):
+                cross()
+            waiting[0].result(LIMIT_SECONDS)
+        assert [served.lookup_idempotency("job", key, None) for key in ("ours", "theirs")] == [7, 7]
+
+
+class TestAPlanFromBeforeAChangeOfTheSchema:
+    def test_is_made_anew_without_a_word(self, served: PromptStudioDatabase, observer: Stranger) -> None:
+        for _ in range(2):
+            served.create_job("evaluation", 1, {})
+        job = claimed(served)
+        assert served.renew_job_lease(job["id"], 60, lease_token=1)
+        observer.run("ALTER TABLE prompt_studio_job_queue ADD COLUMN another TEXT")
+        assert served.renew_job_lease(job["id"], 60, lease_token=1)
+        assert observer.locked() == []  # its session ended, and the lock with it
+        assert served.create_job("evaluation", 1, {})["id"] == 3
+        second = claimed(served)
+        assert observer.locked() == [second["id"]]
+        assert served.complete_job(job["id"], lease_token=1).kind == "applied"
+        assert served.complete_job(second["id"], lease_token=1).kind == "applied"
+        assert observer.locked() == []
+        assert (claims_of(served).counts.sessions_lost, claims_of(served).counts.unlock_errors) == (1, 0)
+
+    def test_ends_a_callers_transaction(self, served: PromptStudioDatabase, observer: Stranger) -> None:
+        def change_it_meanwhile() -> None:
+            with served.transaction():
+                served.record_idempotency("job", "k", 1, None)
+                observer.run("ALTER TABLE prompt_studio_job_queue ADD COLUMN another TEXT")
+                served.create_job("evaluation", 1, {})
+
+        served.create_job("evaluation", 1, {})
+        with pytest.raises(TransientConflict, match="the schema was changed while it was in use"):
+            change_it_meanwhile()
+        assert served.count_jobs() == 1
+        assert served.lookup_idempotency("job", "k", None) is None
+        assert served.create_job("evaluation", 1, {})
+
+
+class TestTyped:
+    @pytest.mark.parametrize(
+        ("kind", "becomes"),
+        [
+            (psycopg.errors.LockNotAvailable, TransientConflict),
+            (psycopg.errors.QueryCanceled, TransientConflict),
+            (psycopg.errors.DeadlockDetected, TransientConflict),
+            (psycopg.errors.SerializationFailure, TransientConflict),
+            (psycopg.errors.IdleInTransactionSessionTimeout, StoreUnavailable),
+            (psycopg.errors.InsufficientPrivilege, StoreUnavailable),
+            (psycopg.errors.ReadOnlySqlTransaction, StoreUnavailable),
+            (psycopg.errors.DiskFull, StoreUnavailable),
+            (psycopg.errors.OutOfMemory, StoreUnavailable),
+            (psycopg.errors.AdminShutdown, StoreUnavailable),
+            (psycopg.OperationalError, StoreUnavailable),
+            (psycopg.InterfaceError, StoreUnavailable),
+            (psycopg.errors.UndefinedTable, SchemaError),
+            (psycopg.errors.UndefinedColumn, SchemaError),
+            (psycopg.errors.UniqueViolation, ConflictError),
+            (psycopg.errors.FeatureNotSupported, DatabaseError),
+            (psycopg.errors.SyntaxError, DatabaseError),
+            (psycopg.ProgrammingError, DatabaseError),
+        ],
+    )
+    @pytest.mark.verifies("PS-FAULTS-4")
+    def test_tells_the_kinds_apart(self, kind: type[psycopg.Error], becomes: type[DatabaseError]) -> None:
+        error: Any = typed(kind("said: this"), "here/jobs", unknown=False)
+        assert type(error) is becomes
+        assert str(error).startswith("here/jobs: said: this")
+        assert getattr(error, "outcome_unknown", False) is False
+
+    @pytest.mark.verifies("INV-EXECUTIONS-BOUNDED", "PS-FAULTS-4")
+    def test_reports_a_broken_rule_under_its_name(self, served: PromptStudioDatabase, observer: Stranger) -> None:
+        job = served.create_job("evaluation", 1, {}, max_retries=0)
+        observer.run("ALTER TABLE prompt_studio_job_queue ADD CONSTRAINT never_two CHECK (lease_token < 2) NOT VALID")
+        claimed(served)
+        assert served.release_job(job["id"], lease_token=1)
+        with pytest.raises(InvariantViolation, match=r"never_two.*report it") as caught:
+            served.acquire_next_job()
+        assert caught.value.invariant == "never_two"
+        assert observer.locked() == []
