@@ -6,6 +6,7 @@ next one too.
 
 import select
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -141,9 +142,10 @@ class PostgresDeployment:
         return True
 
     def close(self, databases: list[PromptStudioDatabase]) -> None:
-        """Keep the sessions for the next example."""
-        for database in databases:
-            self._database.give(self._settings, database, self._dice[database])
+        """Keep the sessions for the next example. Raises Violation when one of them kept a lock."""
+        with ExitStack() as every_one:
+            for database in databases:
+                every_one.callback(self._database.give, self._settings, database, self._dice[database])
 
     def set_time(self, milliseconds: int) -> None:
         """Move the sequence that the statements read."""
