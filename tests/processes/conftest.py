@@ -94,8 +94,9 @@ def hold(
         arena = Arena(pool, location, tmp_path, seed=f"{seed}/{race.__name__}", real_time=real_time)
         try:
             result = arena.hold(race, rounds)
-        except AssertionError:
+        except AssertionError as trouble:
             layer.failed = "inconclusive"
+            trouble.add_note(f"seed {seed}; the histories are in {tmp_path}")
             raise
         finally:
             arena.close()
