@@ -97,7 +97,7 @@ class TestACallersTransaction:
 
     @pytest.mark.verifies("PS-FAULTS-4", "PS-CONCURRENCY-23")
     def test_that_met_a_deadlock_is_rolled_back_and_the_other_goes_on(
-        self, served: PromptStudioDatabase, observer: Stranger
+        self, served: PromptStudioDatabase, observer: Stranger, postgres_database: str
     ) -> None:
         record = (
             "INSERT INTO prompt_studio_idempotency (entity_type, idempotency_key, entity_id, created_at)"
@@ -110,7 +110,7 @@ class TestACallersTransaction:
             with served.transaction():
                 served.record_idempotency("job", "ours", 1, None)
                 other = pool.submit(observer.run, record, "ours")
-                with stranger_at(observer.session.info.dsn) as third:
+                with stranger_at(postgres_database) as third:
                     third.await_wait(process)
                 waiting.append(other)
                 served.record_idempotency("job", "theirs", 1, None)
