@@ -17,6 +17,7 @@ from prompt_studio_model.table import Key
 from tests.harness.adapter import MODEL_SOURCES, SOURCES
 from tests.harness.lockstep import Coverage
 from tests.harness.pairs import ALL_PAIRS
+from tests.harness.processes_layer import ProcessesLayer
 
 FILE: Final = Path("build") / "certificate.json"
 UNWITNESSED_SHOWN: Final = 10
@@ -92,6 +93,7 @@ class Certificate:
     worlds: dict[str, World] = field(default_factory=dict)
     stores: dict[str, Conformance] = field(default_factory=dict)
     agreements: dict[str, Conformance] = field(default_factory=dict)  # several stores in lockstep with each other
+    processes: dict[str, ProcessesLayer] = field(default_factory=dict)  # each store's races
     violations: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
 
@@ -108,8 +110,18 @@ class Certificate:
             return "violated"
         if self.troubles or not self.worlds or not self.stores:
             return "inconclusive"
-        layers = [*self.stores.values(), *self.agreements.values()]
-        return worst([*(world.verdict for world in self.worlds.values()), *(layer.verdict for layer in layers)])
+        layers: list[World | Conformance | ProcessesLayer] = [*self.worlds.values(), *self.stores.values()]
+        layers += [*self.agreements.values(), *self.processes.values()]
+        return worst(layer.verdict for layer in layers)
+
+    def _store_as_json(self, name: str) -> dict[str, Any]:
+        store, races = self.stores[name], self.processes.get(name)
+        layers: dict[str, Any] = {"conformance": {"verdict": store.verdict, **store.as_json()}}
+        verdicts = [store.verdict]
+        if races is not None:
+            layers["processes"] = races.as_json()
+            verdicts.append(races.verdict)
+        return {"verdict": worst(verdicts), "version": store.version, "layers": layers}
 
     def as_json(self) -> dict[str, Any]:
         """Return the certificate as it is written."""
@@ -125,14 +137,7 @@ class Certificate:
                     name: vars(world) | {"seconds": round(world.seconds, 1)} for name, world in self.worlds.items()
                 },
             },
-            "stores": {
-                name: {
-                    "verdict": store.verdict,
-                    "version": store.version,
-                    "layers": {"conformance": store.as_json()},
-                }
-                for name, store in self.stores.items()
-            },
+            "stores": {name: self._store_as_json(name) for name in self.stores},
             "agreements": {
                 name: {"verdict": layer.verdict, "layers": {"conformance": layer.as_json()}}
                 for name, layer in self.agreements.items()
@@ -163,6 +168,13 @@ class Certificate:
             lines += [f"  never witnessed: {one}" for one in missing[:UNWITNESSED_SHOWN]]
             if len(missing) > UNWITNESSED_SHOWN:
                 lines.append(f"  ... and {len(missing) - UNWITNESSED_SHOWN} more, in {FILE}")
+        for name, races in self.processes.items():
+            told = races.as_json()
+            lines.append(
+                f"processes {name:<18} {races.verdict:<12} {told['operations']:>7,} calls in {len(races.races)} races, "
+                f"{told['kills']} kills, {told['stops']} stops, {told['seconds']} s"
+            )
+            lines += [f"  not run: {one}" for one in races.missing]
         lines += [f"violated: {one}" for one in self.violations]
         lines += [f"could not judge: {one}" for one in self.troubles]
         return [*lines, f"verdict: {self.verdict}"]

@@ -17,6 +17,7 @@ import pytest
 from prompt_studio_model.worlds import WORLDS
 from tests.harness.certificate import FILE, Certificate
 from tests.harness.failures import violations
+from tests.harness.processes_layer import LAYERS
 from tests.harness.stores import STORES
 
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
@@ -91,6 +92,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if _is_whole(config):
         certificate = config.stash[CERTIFICATE]
+        if LAYERS in config.stash:
+            certificate.processes = config.stash[LAYERS]
         certificate.troubles += _left_out(config, certificate)
         if exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             certificate.troubles.append(f"the run was cut short: {pytest.ExitCode(exitstatus).name.lower()}")
@@ -121,6 +124,7 @@ def _left_out(config: pytest.Config, certificate: Certificate) -> Iterator[str]:
         yield f"{selected - passed} of {selected} stateful tests did not pass, or did not run"
     yield from (f"the world {name} was not explored" for name in WORLDS.keys() - certificate.worlds.keys())
     yield from (f"the store {store.name} was not run" for store in STORES if store.name not in certificate.stores)
+    yield from (f"{store.name} held no races" for store in STORES if store.name not in certificate.processes)
 
 
 def _stateful(items: list[pytest.Item]) -> int:

@@ -49,7 +49,7 @@ class RaceResult:
     @property
     def found(self) -> int:
         """How many findings there are."""
-        return self.double + self.lost + self.stuck + self.wrong
+        return self.double + self.lost + self.stuck + self.wrong + self.locks_left
 
     def cells(self) -> list[str]:
         """Its line of the table, below `HEADINGS`."""

@@ -10,6 +10,7 @@ from prompt_studio_model.checking.explore import Exploration, Verdict
 from tests.harness.certificate import Certificate, Conformance, worst
 from tests.harness.lockstep import Coverage
 from tests.harness.pairs import ALL_PAIRS
+from tests.harness.processes_layer import ProcessesLayer, RaceResult
 
 pytestmark = pytest.mark.conformance
 pytest_plugins = ["pytester"]
@@ -72,6 +73,26 @@ class TestVerdict:
         coverage.steps, coverage.played = 0, 1_000_000
         assert certificate.verdict == "inconclusive"
 
+    @pytest.mark.parametrize(
+        ("races", "verdict"),
+        [
+            ([RaceResult("drain", "store", rounds=1)], "holds"),
+            ([RaceResult("drain", "store", rounds=1, lost=1)], "violated"),
+            ([RaceResult("drain", "store", rounds=1, locks_left=1)], "violated"),
+            ([], "inconclusive"),
+        ],
+    )
+    def test_of_the_races_counts(self, races: list[RaceResult], verdict: Verdict) -> None:
+        certificate = complete()
+        certificate.processes["store"] = ProcessesLayer(frozenset({"drain"}), races)
+        assert certificate.verdict == verdict
+        assert certificate.as_json()["stores"]["store"]["verdict"] == verdict
+
+    def test_of_a_disagreement_counts(self) -> None:
+        certificate = complete()
+        certificate.agreements["one = other"] = Conformance(steps_least=1, pairs_expected=frozenset())
+        assert certificate.verdict == "inconclusive"
+
     @pytest.mark.parametrize("came_to", ["violated", "inconclusive"])
     def test_of_a_store_is_what_its_failed_test_came_to(self, came_to: Verdict) -> None:
         certificate = complete()
@@ -123,6 +144,7 @@ from tests.harness.lockstep import Coverage
 from tests.harness.violation import Violation
 from tests.harness.pairs import ALL_PAIRS
 from tests.harness.plugin import CERTIFICATE
+from tests.harness.processes_layer import ProcessesLayer, RaceResult
 from tests.harness.stores import STORES
 
 @pytest.mark.stateful
@@ -132,6 +154,7 @@ def test_everything(request):
         certificate.explored(Exploration(name, complete=True), 0.0)
     for store in STORES:
         certificate.stores[store.name] = Conformance(Coverage(pairs=dict.fromkeys(ALL_PAIRS, 1)))
+        certificate.processes[store.name] = ProcessesLayer(races=[RaceResult("one job", store.name, rounds=1)])
 """
 
 
