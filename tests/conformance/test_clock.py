@@ -45,6 +45,15 @@ class TestProductionClock:
         assert before - timedelta(milliseconds=1) <= created <= after + timedelta(milliseconds=1)
         assert created.utcoffset() == timedelta(0)
 
+    @pytest.mark.verifies("PS-CONCURRENCY-4")
+    def test_is_read_once_for_each_statement(self, opened: Open) -> None:
+        with opened(in_real_time=True) as database:
+            job = database.create_job("evaluation", 1, {})
+            assert job["created_at"] == job["available_at"]
+            job = claimed(database, lease_seconds=1)
+            assert job["started_at"] is not None
+            assert job["leased_until"] == job["started_at"] + timedelta(seconds=1)
+
     def test_rounds_each_millisecond_to_itself(self) -> None:
         with closing(sqlite3.connect(":memory:")) as connection:
             for milliseconds in range(1_700_000_000_000, 1_700_000_001_000):
