@@ -22,6 +22,8 @@ START: Final = 1_700_000_000_000
 UMPIRE: Final = "umpire"
 LONGER_THAN_ANY_PAUSE: Final = 700_000
 DRAINS_MAX: Final = 20
+JOBS: Final = 300
+"""How many jobs are drained at once, unless a test says otherwise."""
 
 Answer = TypeVar("Answer")
 Parameters = ParamSpec("Parameters")
@@ -70,7 +72,7 @@ class Arena:
         self._holding = Holding(rows=not capabilities.one_writer, locks=capabilities.advisory_locks)
         self._entities = 0
         self._began = time.monotonic()
-        pool.all(Participant.enter, self.setting)
+        self.jobs = JOBS
 
     # What umpires do
 
@@ -151,6 +153,7 @@ class Arena:
         """
         name = name_of(race)
         try:
+            self.pool.all(Participant.enter, self.setting)
             note = race(self, rounds)
         except AssertionError as trouble:
             self.pool.restore()

@@ -13,7 +13,6 @@ from tests.harness.history import Seen, Told
 from tests.processes.arena import Arena, Race
 from tests.processes.participant import LONG_LEASE_SECONDS, Participant
 
-JOBS: Final = 300
 SECOND: Final = 1_000
 USERS: Final = (None, "ann", "bob")
 DRAWN_PRIORITIES: Final = (3, 7)
@@ -29,12 +28,12 @@ def one_job(arena: Arena, rounds: int) -> str:
     return f"won by {_shares(wins)}"
 
 
-def drain(arena: Arena, rounds: int, *, jobs: int = JOBS) -> str:
+def drain(arena: Arena, rounds: int) -> str:
     """All take jobs until there are none; they complete, fail or release them; then the clock goes on, and again."""
     dice = random.Random(arena.setting.seed)  # noqa: S311 - these dice decide nothing secret, and must be thrown again
     taken: Counter[int] = Counter()
     for _ in range(rounds):
-        for _ in range(jobs):
+        for _ in range(arena.jobs):
             arena.create(priority=dice.randint(*DRAWN_PRIORITIES))
             arena.tick(dice.randint(0, 2))
         while any(found := arena.together(Participant.drain)):

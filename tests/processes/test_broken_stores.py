@@ -16,6 +16,7 @@ from tests.processes.storm import ALL_RACES
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 BY_NAME: Final = {race.__name__: race for race in ALL_RACES}
+JOBS: Final = 60
 CASES: Final = [
     pytest.param(broken, location, id=f"{broken.name}, {location.name}")
     for broken in BROKEN
@@ -28,6 +29,7 @@ def test_a_broken_store_is_noticed(
     pool: Pool[Participant], tmp_path: Path, seed: str, broken: Broken, location: Location
 ) -> None:
     arena = Arena(pool, broken.at(location), tmp_path, seed=seed)
+    arena.jobs = JOBS
     try:
         arena.hold(BY_NAME[broken.race], broken.rounds)
     finally:
