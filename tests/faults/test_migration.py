@@ -89,6 +89,23 @@ class TestAMigration:
         with PromptStudioDatabase(place.location, "tester", create=False) as database:
             assert database.count_jobs() == 0
 
+    def test_finds_that_a_rival_initialised_the_database(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        run = Session.run
+        raced: list[bool] = []
+
+        def be_slower(session: Session, statement: Statement, parameters: Mapping[str, object] = {}) -> Any:  # noqa: ANN401 - as the one that it replaces
+            if statement.name == "begin_write" and not raced:
+                raced.append(True)
+                PromptStudioDatabase(place.location, "rival").close()
+            return run(session, statement, parameters)
+
+        with pytest.raises(DatabaseError, match="create=True"):
+            PromptStudioDatabase(place.location, "tester", create=False)
+        monkeypatch.setattr(Session, "run", be_slower)
+        PromptStudioDatabase(place.location, "tester").close()
+        assert raced == [True]
+        assert place.run("SELECT version FROM prompt_studio_schema") == [(1,)]
+
     def test_makes_the_tables_beside_another_programs(self, place: Place) -> None:
         place.run("CREATE TABLE books (title TEXT)")
         place.run("INSERT INTO books VALUES ('mine')")
