@@ -169,16 +169,18 @@ class PostgresClaims:
 
     def _give_back_unknown(self) -> None:
         """After an error in a claim a lock may be held whose id nobody was told: give back what the map lacks."""
-        if self._connection.sessions_begun != self._memory.session:
-            return  # the session was lost, and its locks with it
+        if not self._connection.has_session:
+            return  # it was lost, and its locks with it
         try:
+            # It may be a new one, which the claim itself began: then no lock of it is in the map.
+            known = self.memory().held
             rows = self._worker.run(self.dialect.statements["own_locks"])
         except DatabaseError as error:
             _log.warning("locks are given back by ending their session: %s", error)
             self._connection.close()
             return
         for row in rows:
-            if row["job_id"] not in self._memory.held:
+            if row["job_id"] not in known:
                 self._unlock(row["job_id"])
 
 

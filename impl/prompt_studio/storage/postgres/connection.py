@@ -261,6 +261,12 @@ class PostgresConnection:
         self._leave_parents_handle()
         return self._handle is not None and not self._handle.closed and not _is_idle(self._handle)
 
+    @property
+    def has_session(self) -> bool:
+        """Whether there is a server session here, as far as this end knows."""
+        self._leave_parents_handle()
+        return self._handle is not None
+
     def run(self, statement: Statement, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
         """Run one statement and take all of its rows.
 
