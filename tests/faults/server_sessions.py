@@ -7,13 +7,19 @@ from contextlib import closing, contextmanager
 from typing import Any, Final, cast
 
 import psycopg
+import pytest
 from psycopg.rows import DictRow, dict_row
 
-from prompt_studio import PromptStudioDatabase
+from prompt_studio import PromptStudioDatabase, TransientConflict
+from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
 from prompt_studio.storage.postgres.claims import PostgresClaims
-from prompt_studio.storage.statements import Statements
+from prompt_studio.storage.postgres.connection import PostgresConnection
+from prompt_studio.storage.statements import Statement, Statements
 
 LIMIT_SECONDS: Final = 10.0
+
+Interference = Callable[[PostgresConnection], None]
+
 _LOCKS: Final = """
     SELECT (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT) AS job_id FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1
@@ -109,6 +115,27 @@ def await_that(happens: Callable[[], bool], what: str) -> None:
     while not happens():
         assert time.monotonic() < deadline, f"not within {LIMIT_SECONDS:g} s: {what}"
         threading.Event().wait(0.002)
+
+
+@contextmanager
+def interfered(monkeypatch: pytest.MonkeyPatch, name: str, interference: Interference) -> Iterator[None]:
+    """Before each statement of this name, something happens."""
+    run = PostgresConnection.run
+
+    def run_after(
+        connection: PostgresConnection, statement: Statement, parameters: Parameters = NO_PARAMETERS
+    ) -> list[Row]:
+        if statement.name == name:
+            interference(connection)
+        return run(connection, statement, parameters)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresConnection, "run", run_after)
+        yield
+
+
+def fail(_: PostgresConnection) -> None:
+    raise TransientConflict("as arranged")
 
 
 def claims_of(database: PromptStudioDatabase) -> PostgresClaims:

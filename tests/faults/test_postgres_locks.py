@@ -3,23 +3,25 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 import pytest
 
 from prompt_studio import DatabaseError, JobRow, PromptStudioDatabase, Settings, StoreUnavailable, TransientConflict
-from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
 from prompt_studio.storage.postgres import claims as claims_module
 from prompt_studio.storage.postgres.connection import PostgresConnection
-from prompt_studio.storage.statements import Statement
 from tests.conformance.rows import claimed, stored
 from tests.conformance.stores import PostgresStore, postgres_store
 from tests.faults.processes import at_once
 from tests.faults.server_sessions import (
     LIMIT_SECONDS,
+    Interference,
     Stranger,
     await_that,
     claims_of,
+    fail,
+    interfered,
     statements_of,
     stranger_at,
     worker_process,
@@ -46,35 +48,11 @@ ENDS: dict[str, End] = {
 }
 
 
-Interference = Callable[[PostgresConnection], None]
-
-
 @pytest.fixture
 def virtual(postgres_database: str) -> Iterator[PostgresStore]:
     """The same database in virtual time."""
     with postgres_store(postgres_database, advisory_locks=True) as store:
         yield store
-
-
-@contextmanager
-def interfered(monkeypatch: pytest.MonkeyPatch, name: str, interference: Interference) -> Iterator[None]:
-    """Before each statement of this name, something happens."""
-    run = PostgresConnection.run
-
-    def run_after(
-        connection: PostgresConnection, statement: Statement, parameters: Parameters = NO_PARAMETERS
-    ) -> list[Row]:
-        if statement.name == name:
-            interference(connection)
-        return run(connection, statement, parameters)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(PostgresConnection, "run", run_after)
-        yield
-
-
-def fail(_: PostgresConnection) -> None:
-    raise TransientConflict("as arranged")
 
 
 class TestALockThatIsGivenBack:
@@ -308,6 +286,44 @@ class TestAClaimThatFails:
         await_that(lambda: observer.locked() == [], "the session's locks end with it")
         assert claims_of(served).memory().held == {}
         assert claims_of(served).counts.sessions_lost == 1
+
+    @pytest.mark.verifies("INV-LOCKS-MATCH")
+    def test_on_a_session_that_replaces_a_lost_one_gives_its_lock_back(
+        self, served: PromptStudioDatabase, observer: Stranger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = served.create_job("evaluation", 1, {})
+        process = worker_process(served)
+        observer.run("ALTER TABLE prompt_studio_job_queue ADD CONSTRAINT never CHECK (lease_token = 0) NOT VALID")
+        with (
+            interfered(monkeypatch, "acquire_best_job", lambda _: observer.end(process)),
+            pytest.raises(DatabaseError, match="never"),
+        ):
+            served.acquire_next_job()
+        assert worker_process(served) != process
+        assert observer.can_lock(job["id"])
+        assert claims_of(served).counts.unlock_errors == 0
+
+    @pytest.mark.verifies("INV-LOCKS-MATCH")
+    def test_by_an_interruption_ends_its_session(
+        self, served: PromptStudioDatabase, observer: Stranger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        execute = psycopg.Connection.execute
+
+        def interrupted(connection: Any, query: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
+            cursor = execute(connection, query, *arguments, **options)
+            if "acquire_best_job" in str(query):
+                raise KeyboardInterrupt
+            return cursor
+
+        job = served.create_job("evaluation", 1, {})
+        with monkeypatch.context() as patched:
+            patched.setattr(psycopg.Connection, "execute", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                served.acquire_next_job()
+        await_that(lambda: observer.can_lock(job["id"]), "the session's lock ends with it")
+        assert stored(served, job["id"])["lease_token"] == 1
+        assert served.complete_job(job["id"], lease_token=1).kind == "applied"
+        assert claims_of(served).counts.unlock_errors == 0
 
 
 class TestAFork:

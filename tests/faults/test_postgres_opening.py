@@ -1,18 +1,19 @@
 """A Postgres that cannot be reached, refuses, or is not spoken to directly: what the opening says."""
 
+import sys
 import threading
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from prompt_studio import PromptStudioDatabase, Settings, StoreUnavailable
+from prompt_studio import InputError, PromptStudioDatabase, SchemaError, Settings, StoreUnavailable
 from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
-from prompt_studio.storage.postgres.connection import PostgresConnection
+from prompt_studio.storage.postgres.connection import PooledHandles, PostgresConnection, Server, is_alive
 from prompt_studio.storage.postgres.dialect import PostgresDialect
 from prompt_studio.storage.statements import Statement
 from tests.conformance.rows import claimed
-from tests.faults.server_sessions import stranger_at
+from tests.faults.server_sessions import interfered, stranger_at
 from tests.harness.postgres_server import PrivateServer
 
 pytestmark = pytest.mark.faults
@@ -77,6 +78,56 @@ class TestOpening:
             assert claimed(database)["id"] == job["id"]
             assert database.complete_job(job["id"], lease_token=1).kind == "applied"
             assert stranger.locked() == []
+
+    @pytest.mark.verifies("PS-INPUT-1")
+    def test_of_no_location_says_so(self) -> None:
+        with pytest.raises(InputError, match="must be a postgresql:// URL"):
+            PromptStudioDatabase("postgresql://host/jobs?nonsense=1", "tester")
+
+    @pytest.mark.verifies("PS-INPUT-1")
+    def test_without_the_library_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "prompt_studio.storage.postgres.dialect", None)
+        with pytest.raises(InputError, match=r"install the extra, prompt-studio-core\[postgres\]"):
+            PromptStudioDatabase("postgresql:///jobs", "tester")
+
+    @pytest.mark.verifies("PS-FAULTS-3")
+    def test_of_an_empty_database_that_must_exist_leaves_it_empty(self, postgres_database: str) -> None:
+        with pytest.raises(SchemaError, match="is empty: open it with create=True"):
+            PromptStudioDatabase(postgres_database, "tester", settings=Settings(), create=False)
+        with stranger_at(postgres_database) as stranger:
+            assert stranger.run("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()") == []
+
+    @pytest.mark.verifies("PS-FAULTS-3")
+    def test_of_an_empty_database_by_two_at_once_initialises_it_once(
+        self, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def be_faster(_: PostgresConnection) -> None:
+            if not rivals:
+                rivals.append("here")
+                with PromptStudioDatabase(postgres_database, "rival", settings=Settings()) as rival:
+                    assert rival.create_job("evaluation", 1, {})["id"] == 1
+
+        rivals: list[str] = []
+        with interfered(monkeypatch, "lock_schema", be_faster):
+            database = PromptStudioDatabase(postgres_database, "tester", settings=Settings())
+        with database:
+            assert database.count_jobs() == 1
+
+
+class TestHandles:
+    def test_of_a_closed_pool_are_refused(self, postgres_database: str) -> None:
+        handles = PooledHandles(Server(postgres_database, Settings()))
+        handles.close()  # before there is a pool: nothing to do
+        assert handles.give(handles.take())
+        handles.close()
+        with pytest.raises(StoreUnavailable, match="closed: open it again"):
+            handles.take()
+
+    def test_that_are_closed_are_not_alive(self, postgres_database: str) -> None:
+        handle = Server(postgres_database, Settings()).connect()
+        assert is_alive(handle)
+        handle.close()
+        assert not is_alive(handle)
 
 
 class Proxy:

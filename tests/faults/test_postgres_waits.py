@@ -17,9 +17,10 @@ from prompt_studio import (
     StoreUnavailable,
     TransientConflict,
 )
+from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.storage.postgres.trouble import typed
 from tests.conformance.rows import claimed, stored
-from tests.faults.server_sessions import LIMIT_SECONDS, Stranger, await_that, claims_of, stranger_at
+from tests.faults.server_sessions import LIMIT_SECONDS, Stranger, await_that, claims_of, interfered, stranger_at
 
 pytestmark = pytest.mark.faults
 
@@ -124,6 +125,20 @@ class TestACallersTransaction:
         assert [served.lookup_idempotency("job", key, None) for key in ("ours", "theirs")] == [7, 7]
 
 
+class TestAKeyWhoseOwnerIsGone:
+    @pytest.mark.verifies("PS-IDEMPOTENCY-PG-2", "INV-ONE-EFFECT-PER-KEY")
+    def test_before_the_loser_could_read_it_is_recorded_by_the_loser(
+        self, served: PromptStudioDatabase, observer: Stranger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def forget(_: PostgresConnection) -> None:
+            observer.run("DELETE FROM prompt_studio_idempotency")
+
+        served.record_idempotency("job", "k", 1, None)
+        with interfered(monkeypatch, "lookup_key_without_user", forget):
+            assert served.record_idempotency("job", "k", 2, None).created
+        assert served.lookup_idempotency("job", "k", None) == 2
+
+
 class TestAPlanFromBeforeAChangeOfTheSchema:
     def test_is_made_anew_without_a_word(self, served: PromptStudioDatabase, observer: Stranger) -> None:
         for _ in range(2):
@@ -175,6 +190,7 @@ class TestTyped:
             (psycopg.errors.UndefinedTable, SchemaError),
             (psycopg.errors.UndefinedColumn, SchemaError),
             (psycopg.errors.UniqueViolation, ConflictError),
+            (psycopg.errors.CheckViolation, DatabaseError),
             (psycopg.errors.FeatureNotSupported, DatabaseError),
             (psycopg.errors.SyntaxError, DatabaseError),
             (psycopg.ProgrammingError, DatabaseError),
