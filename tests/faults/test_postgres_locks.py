@@ -348,6 +348,20 @@ class TestAFork:
         assert observer.locked() == [ids[2]]
         assert (claims_of(served).counts.sessions_lost, claims_of(served).counts.unlock_errors) == (0, 0)
 
+    @pytest.mark.verifies("INV-NOTHING-LOST", "PS-CONCURRENCY-23")
+    def test_in_a_transaction_gives_the_child_none_of_it(self, served: PromptStudioDatabase) -> None:
+        def go_on(_: int) -> str:
+            with pytest.raises(DatabaseError) as caught:
+                served.create_job("evaluation", 1, {})
+            return str(caught.value)
+
+        with served.transaction():
+            served.create_job("evaluation", 1, {})
+            (said,) = at_once(1, go_on)
+            served.create_job("evaluation", 1, {})
+        assert "spoiled" in said
+        assert served.count_jobs() == 2
+
     def test_lets_the_child_close_what_it_inherited(self, served: PromptStudioDatabase, observer: Stranger) -> None:
         def close(_: int) -> bool:
             served.close()
