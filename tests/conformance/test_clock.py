@@ -48,11 +48,12 @@ class TestProductionClock:
     @pytest.mark.verifies("PS-CONCURRENCY-4")
     def test_is_read_once_for_each_statement(self, opened: Open) -> None:
         with opened(in_real_time=True) as database:
-            job = database.create_job("evaluation", 1, {})
-            assert job["created_at"] == job["available_at"]
-            job = claimed(database, lease_seconds=1)
-            assert job["started_at"] is not None
-            assert job["leased_until"] == job["started_at"] + timedelta(seconds=1)
+            for _ in range(100):  # two readings are often one microsecond, and not always
+                job = database.create_job("evaluation", 1, {})
+                assert job["created_at"] == job["available_at"]
+                job = claimed(database, lease_seconds=1)
+                assert job["started_at"] is not None
+                assert job["leased_until"] == job["started_at"] + timedelta(seconds=1)
 
     def test_rounds_each_millisecond_to_itself(self) -> None:
         with closing(sqlite3.connect(":memory:")) as connection:

@@ -36,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=20_000,
         help="least generated steps of a store in lockstep (default: %(default)s)",
     )
+    group.addoption(
+        "--races", choices=["quick", "full"], default="quick", help="how often each race is run (default: %(default)s)"
+    )
 
 
 def _steps(text: str) -> int:

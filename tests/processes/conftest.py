@@ -28,14 +28,6 @@ EXPECTED: Final = frozenset(name_of(race) for race in ALL_RACES)
 Hold = Callable[..., None]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option of the races; it is there when this folder is named on the command line."""
-    group = parser.getgroup("races", "real processes that nobody schedules")
-    group.addoption(
-        "--races", choices=["quick", "full"], default="quick", help="how often each race is run (default: %(default)s)"
-    )
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the races behind what needs no luck: a failure is looked for in the model first, and in lockstep next."""
     items.sort(key=lambda item: item.get_closest_marker("processes") is not None)
