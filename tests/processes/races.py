@@ -96,7 +96,8 @@ def reclaim_in_real_time(arena: Arena, rounds: int) -> str:
     wins: Counter[int] = Counter()
     for _ in range(rounds):
         job, held = _held_by_umpire(arena)
-        arena.begin(Participant.acquire_until, held.leased_until or 0)
+        # A database may know the end of the lease to the microsecond, and we to the millisecond: later is certain.
+        arena.begin(Participant.acquire_until, (held.leased_until or 0) + 1)
         answers = _answers(arena)
         arena.umpire.complete(held.id, held.token)
         wins[_settle(arena, job, answers, token=held.token + 1)] += 1
