@@ -1,5 +1,7 @@
 """SQLite and Postgres in lockstep with each other, and with the model: equal inputs, equal traces."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import cast
@@ -23,6 +25,8 @@ from tests.stateful.machine import QueueMachine
 STEPS_PER_EXAMPLE = 50
 SHARE = 4  # of the steps that a store by itself makes
 RETENTION_SECONDS = 100
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTED = ("tests/stateful/test_backends_agree.py", "tests/stateful/test_lockstep.py")
 LEFT, RIGHT = (store for store in STORES if not store.advisory_locks)
 
 
@@ -94,3 +98,11 @@ def test_equal_twins_are_one_store() -> None:
     both = twins(Told(op.Number(1), State()), Told(op.Number(1), State()))
     assert both.perform(op.Cleanup(age=0)) == op.Number(1)
     assert both.state() == State()
+
+
+@pytest.mark.conformance
+def test_the_model_is_asked_before_the_twins() -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "stateful", *COLLECTED]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    files = [line.split("::")[0] for line in listed.stdout.splitlines() if "::" in line]
+    assert list(dict.fromkeys(files)) == ["tests/stateful/test_lockstep.py", "tests/stateful/test_backends_agree.py"]
