@@ -200,7 +200,10 @@ class PromptStudioDatabase:
         return self._store.lease_stats(values.whole_number("warn_seconds", warn_seconds, 1, LEASE_SECONDS_MAX))
 
     def cleanup_jobs(self, older_than_days: int = 30) -> int:
-        """How many terminal jobs were deleted: all that ended more than so many days ago (0..36500)."""
+        """How many terminal jobs were deleted: all that ended more than so many days ago (0..36500).
+
+        They go in batches, each committed by itself: a call that raises has kept what it deleted, and can be repeated.
+        """
         return self._store.cleanup_jobs(values.whole_number("older_than_days", older_than_days, 0, CLEANUP_DAYS_MAX))
 
     # Jobs at work

@@ -1,13 +1,18 @@
 """Jobs at rest: made, found, listed, counted."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prompt_studio import ConflictError, JobStatus, PromptStudioDatabase
+from prompt_studio import ConflictError, DatabaseError, JobStatus, PromptStudioDatabase
+from prompt_studio.storage.job_operations import CLEANUP_BATCH_JOBS as BATCH
+from prompt_studio.storage.statements import Statement
+from prompt_studio.storage.transactions import Session
 from tests.conformance.conftest import Create
 from tests.conformance.rows import claimed, stored
 from tests.conformance.stores import Door
@@ -230,6 +235,19 @@ class TestGetLeaseStats:
         assert database.get_lease_stats(31) == {"active": 2, "expiring_soon": 2, "stale_processing": 1}
 
 
+def end_in_bulk(raw: Door, clock: VirtualClock, count: int) -> None:
+    """So many jobs that were cancelled now."""
+    raw.execute(
+        """
+        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
+        INSERT INTO prompt_studio_job_queue (uuid, job_type, entity_id, status, payload, client_id,
+            created_at, available_at, completed_at, execution_limit)
+        SELECT 'ended-' || n, 'evaluation', n, 'cancelled', '{}', 'tester', :now, :now, :now, 4 FROM numbers
+        """,
+        {"count": count, "now": raw.moment(clock.now_milliseconds())},
+    )
+
+
 class TestCleanupJobs:
     @pytest.mark.verifies("PS-CONCURRENCY-21")
     def test_deletes_what_ended_before_the_cut_and_nothing_else(
@@ -259,3 +277,40 @@ class TestCleanupJobs:
         assert database.cleanup_jobs(0) == 0
         clock.tick(0.001)
         assert database.cleanup_jobs(0) == 3
+
+    @pytest.mark.parametrize("old", [BATCH - 1, BATCH, BATCH + 1, 2 * BATCH + 1])
+    @pytest.mark.verifies("PS-CONCURRENCY-21")
+    def test_goes_on_after_a_batch_until_nothing_is_left(
+        self, database: PromptStudioDatabase, create: Create, clock: VirtualClock, raw: Door, old: int
+    ) -> None:
+        end_in_bulk(raw, clock, old)
+        clock.tick(0.001)
+        young, running, queued = (create()["id"] for _ in range(3))
+        database.cancel_job(young)
+        database.update_job_status(running, "processing")
+        assert database.cleanup_jobs(0) == old
+        assert [job["id"] for job in database.list_jobs()] == [young, running, queued]
+
+    @pytest.mark.verifies("PS-CONCURRENCY-21", "PS-FAULTS-4")
+    def test_that_breaks_keeps_what_it_deleted_and_can_be_repeated(
+        self, database: PromptStudioDatabase, clock: VirtualClock, raw: Door, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run, batches = Session.run, []
+
+        def break_down(session: Session, statement: Statement, parameters: Mapping[str, object] = {}) -> Any:  # noqa: ANN401 - as the one that it replaces
+            if statement.name == "cleanup_jobs":
+                batches.append(parameters)
+                if len(batches) > 1:
+                    raise DatabaseError("as arranged")
+            return run(session, statement, parameters)
+
+        end_in_bulk(raw, clock, 3 * BATCH)
+        clock.tick(0.001)
+        with monkeypatch.context() as patched:
+            patched.setattr(Session, "run", break_down)
+            with pytest.raises(DatabaseError, match="as arranged"):
+                database.cleanup_jobs(0)
+        assert raw.execute("SELECT COUNT(*) AS jobs, MIN(revision) AS marked FROM prompt_studio_job_queue") == [
+            {"jobs": 2 * BATCH, "marked": 1}
+        ]
+        assert database.cleanup_jobs(0) == 2 * BATCH

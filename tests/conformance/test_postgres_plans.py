@@ -29,12 +29,14 @@ TABLE: Final = "prompt_studio_job_queue"
 BY_ID: Final = "prompt_studio_job_queue_pkey"
 QUEUED: Final = "prompt_studio_job_queue_claim_queued"
 PROCESSING: Final = "prompt_studio_job_queue_claim_processing"
+ENDED: Final = "prompt_studio_job_queue_ended"
 
 BEST: Final = 29  # of the jobs with the highest priority the third, since two are refused
 
 QUEUED_ROWS: Final = 99_000
 LIVE_ROWS: Final = 900
 EXPIRED_ROWS: Final = 100
+ENDED_ROWS: Final = 20_000
 RENEWALS: Final = 1_000
 HOT_SHARE_MIN: Final = 0.95
 
@@ -59,6 +61,7 @@ VALUES: Final[dict[str, object]] = {
     "fails_exhausted": True,
     "held": [1_000_001, 1_000_002],
     "idempotency_key": "k7",
+    "ids": "[7]",
     "impatient": ["1/0"],
     "job_id": 7,
     "job_type": "evaluation",
@@ -175,6 +178,15 @@ def fill(session: psycopg.Connection[DictRow]) -> None:
         )
     session.execute(
         """
+        INSERT INTO prompt_studio_job_queue (uuid, job_type, entity_id, status, payload, client_id, created_at,
+            available_at, completed_at, execution_limit)
+        SELECT 'ended-' || n, 'evaluation', n, 'cancelled', '{}', 'tester', clock_timestamp(), clock_timestamp(),
+            clock_timestamp() - INTERVAL '1 hour' + n * INTERVAL '1 ms', 4 FROM generate_series(1, %s) AS n
+        """,
+        (ENDED_ROWS,),
+    )
+    session.execute(
+        """
         INSERT INTO prompt_studio_idempotency (entity_type, idempotency_key, user_id, entity_id, created_at)
         SELECT 'job', 'k' || n, CASE WHEN n % 2 = 1 THEN 'u' || n END, n, clock_timestamp()
         FROM generate_series(1, 20000) AS n
@@ -269,6 +281,17 @@ class TestPlans:
     @pytest.mark.parametrize("mode", ["generic", "custom"])
     def test_of_a_list_follow_its_index(self, planner: Planner, name: str, index: str, mode: str) -> None:
         assert planner.plan(name, PLANNERS[mode]).reads() == [("Index Scan", index)]
+
+    @every_planner
+    @pytest.mark.verifies("PS-CONCURRENCY-21")
+    def test_of_a_cleanup_follow_the_order_of_the_ends_and_find_each_job_by_its_id(
+        self, planner: Planner, settings: dict[str, str]
+    ) -> None:
+        (listed,) = planner.plan("list_jobs_to_clean_up", settings).reads()
+        assert listed[1] == ENDED
+        assert planner.plan("list_jobs_to_clean_up", settings).rows("Sort") == []
+        for name in ("pick_jobs_to_clean_up", "cleanup_jobs"):
+            assert planner.plan(name, settings).reads() == [("Index Scan", BY_ID)]
 
     @every_planner
     @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.conformance
 
 QUEUED = "prompt_studio_job_queue_claim_queued"
 PROCESSING = "prompt_studio_job_queue_claim_processing"
+ENDED = "prompt_studio_job_queue_ended"
 
 
 class Plan:
@@ -103,6 +104,16 @@ class TestPlans:
     def test_of_a_list_follow_the_claim_order(self, plans: dict[str, Plan], name: str, index: str) -> None:
         assert list(plans[name].steps.values()) == [f"SCAN prompt_studio_job_queue USING INDEX {index}"]
 
+    def test_of_a_cleanup_follow_the_order_of_the_ends_and_find_each_job_by_its_id(
+        self, plans: dict[str, Plan]
+    ) -> None:
+        assert plans["list_jobs_to_clean_up"].reads() == [
+            f"SEARCH prompt_studio_job_queue USING INDEX {ENDED} (completed_at<?)"
+        ]
+        assert "B-TREE" not in str(plans["list_jobs_to_clean_up"])
+        for name in ("pick_jobs_to_clean_up", "cleanup_jobs"):
+            assert plans[name].reads() == ["SEARCH prompt_studio_job_queue USING INTEGER PRIMARY KEY (rowid=?)"]
+
     @pytest.mark.parametrize("name", ["list_jobs_for_entity_ascending", "list_jobs_for_entity_descending"])
     def test_of_an_entitys_jobs_need_no_sort(self, plans: dict[str, Plan], name: str) -> None:
         (step,) = plans[name].steps.values()
@@ -121,5 +132,5 @@ class TestPlans:
             indexes = connection.execute(
                 "SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL"
             ).fetchall()
-        assert len(indexes) == 5
+        assert len(indexes) == 6
         assert not any("leased_until" in sql or "late" in sql for (sql,) in indexes)

@@ -17,6 +17,7 @@ from prompt_studio import (
     StoreUnavailable,
     TransientConflict,
 )
+from prompt_studio.storage.job_operations import CLEANUP_BATCH_JOBS
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.storage.postgres.trouble import typed
 from tests.conformance.rows import claimed, stored
@@ -137,6 +138,46 @@ class TestAKeyWhoseOwnerIsGone:
         with interfered(monkeypatch, "lookup_key_without_user", forget):
             assert served.record_idempotency("job", "k", 2, None).created
         assert served.lookup_idempotency("job", "k", None) == 2
+
+
+class TestACleanup:
+    @pytest.mark.verifies("PS-CONCURRENCY-21", "PS-CONCURRENCY-17")
+    def test_leaves_a_job_that_was_retried_after_it_was_listed(
+        self, served: PromptStudioDatabase, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job_id = served.create_job("evaluation", 1, {})["id"]
+        served.fail_job(job_id, lease_token=claimed(served)["lease_token"], error_message="boom", retryable=False)
+        with PromptStudioDatabase(postgres_database, "rival", settings=Settings()) as rival:
+
+            def retry(_: PostgresConnection) -> None:
+                assert rival.retry_job_record(job_id)
+
+            with interfered(monkeypatch, "pick_jobs_to_clean_up", retry):
+                assert served.cleanup_jobs(0) == 0
+        assert stored(served, job_id)["status"] == "queued"
+
+    @pytest.mark.verifies("PS-CONCURRENCY-21")
+    def test_goes_on_when_another_has_deleted_a_whole_batch(
+        self, served: PromptStudioDatabase, observer: Stranger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        observer.run(
+            "INSERT INTO prompt_studio_job_queue (uuid, job_type, entity_id, status, payload, client_id, created_at,"
+            " available_at, completed_at, execution_limit) SELECT 'ended-' || n, 'evaluation', n, 'cancelled', '{}',"
+            " 'tester', now(), now(), now(), 4 FROM generate_series(1, %s) AS n",
+            CLEANUP_BATCH_JOBS + 1,
+        )
+        taken: list[bool] = []
+
+        def take(_: PostgresConnection) -> None:
+            if not taken:
+                taken.append(True)
+                last = f"ended-{CLEANUP_BATCH_JOBS + 1}"
+                observer.run("UPDATE prompt_studio_job_queue SET revision = -revision WHERE uuid <> %s", last)
+                observer.run("DELETE FROM prompt_studio_job_queue WHERE revision < 0")
+
+        with interfered(monkeypatch, "pick_jobs_to_clean_up", take):
+            assert served.cleanup_jobs(0) == 1
+        assert served.count_jobs() == 0
 
 
 class TestAPlanFromBeforeAChangeOfTheSchema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from prompt_studio.storage.outcomes import applied, refused_move, refused_retry
 from prompt_studio.storage.transactions import Session
 
 DAY_MILLISECONDS: Final = 24 * 60 * 60 * MILLISECONDS
+CLEANUP_BATCH_JOBS: Final = 1_000
+"""How many old jobs are deleted in one transaction."""
 
 _MOVES: Final = {
     JobStatus.COMPLETED: ("set_completed",),
@@ -103,12 +106,24 @@ class JobOperations(Operations):
         return outcome
 
     def cleanup_jobs(self, older_than_days: int) -> int:
-        """How many terminal jobs were deleted, all that ended longer ago than this."""
-        parameters = {"age_milliseconds": older_than_days * DAY_MILLISECONDS}
+        """How many terminal jobs were deleted, all that ended longer ago than this.
+
+        They are deleted in batches, each committed by itself: the write lock of a file, or the rows and the statement
+        of a server, are held for a moment only, however many there are.
+        """
+        age: dict[str, object] = {"age_milliseconds": older_than_days * DAY_MILLISECONDS}
         session = self._sessions.current()
 
-        def operation(session: Session) -> int:
-            self._run(session, "pick_jobs_to_clean_up", parameters)
-            return len(self._run(session, "cleanup_jobs"))
+        def batch(session: Session) -> tuple[int, int]:
+            found = self._run(session, "list_jobs_to_clean_up", age | {"limit": CLEANUP_BATCH_JOBS})
+            ids = {"ids": json.dumps([row["id"] for row in found])}
+            self._run(session, "pick_jobs_to_clean_up", {**age, **ids})
+            return len(found), len(self._run(session, "cleanup_jobs", ids))
 
-        return session.write(operation)
+        total = 0
+        while True:
+            found, deleted = session.write(batch)
+            total += deleted
+            # Not `deleted`: of what was found, another session may have deleted some, and yet there may be more.
+            if found < CLEANUP_BATCH_JOBS:
+                return total

@@ -230,15 +230,23 @@ SET revision = revision + 1,
 WHERE id = :job_id AND status = 'failed' -- impl: PS-CONCURRENCY-17
 RETURNING *;
 
--- name: pick_jobs_to_clean_up
--- Marks the jobs that ended before a moment; a trigger keeps every other one from being deleted.
-UPDATE prompt_studio_job_queue SET revision = -revision
+-- name: list_jobs_to_clean_up
+-- The first of the jobs that ended before a moment, in the order in which they ended.
+SELECT id FROM prompt_studio_job_queue
 WHERE status IN ('completed', 'failed', 'cancelled')
-    AND completed_at < ${now} - :age_milliseconds ${milliseconds}; -- impl: PS-CONCURRENCY-21
+    AND completed_at < ${now} - :age_milliseconds ${milliseconds}
+ORDER BY completed_at, id LIMIT :limit;
+
+-- name: pick_jobs_to_clean_up
+-- Marks those of the listed jobs of which it is still true; a trigger keeps every other one from being deleted. Only
+-- ended jobs have a time of their end; it stands so that no index fits: the ids are the way to the rows.
+UPDATE prompt_studio_job_queue SET revision = -revision
+WHERE id IN (SELECT value FROM json_each(:ids))
+    AND ${now} - completed_at > :age_milliseconds ${milliseconds}; -- impl: PS-CONCURRENCY-21
 
 -- name: cleanup_jobs
--- Deletes the jobs that this transaction marked.
-DELETE FROM prompt_studio_job_queue WHERE revision < 0 RETURNING id;
+-- Deletes those of the listed jobs that this transaction marked.
+DELETE FROM prompt_studio_job_queue WHERE id IN (SELECT value FROM json_each(:ids)) AND revision < 0 RETURNING id;
 
 -- name: job_stats
 -- The whole table, as numbers, at one instant.

@@ -119,6 +119,18 @@ SELECT (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT) AS job_id FROM pg
 WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND pid = pg_backend_pid()
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
+-- name: pick_jobs_to_clean_up
+-- Differs because JSON is taken apart by another function. The array keeps the planner from guessing how many there are.
+UPDATE prompt_studio_job_queue SET revision = -revision
+WHERE id = ANY(ARRAY(SELECT CAST(json_array_elements_text(CAST(:ids AS JSON)) AS BIGINT)))
+    AND ${now} - completed_at > :age_milliseconds ${milliseconds}; -- impl: PS-CONCURRENCY-21
+
+-- name: cleanup_jobs
+-- Differs because JSON is taken apart by another function.
+DELETE FROM prompt_studio_job_queue
+WHERE id = ANY(ARRAY(SELECT CAST(json_array_elements_text(CAST(:ids AS JSON)) AS BIGINT))) AND revision < 0
+RETURNING id;
+
 -- name: job_stats
 -- Differs because a difference of times is an interval, and a sum of whole numbers is a decimal.
 SELECT status, job_type, COUNT(*) AS jobs,

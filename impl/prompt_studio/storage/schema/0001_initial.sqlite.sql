@@ -89,6 +89,11 @@ ON prompt_studio_job_queue (priority DESC, created_at, id) WHERE status = 'proce
 -- The jobs of one entity, in the order in which they were made.
 CREATE INDEX prompt_studio_job_queue_entity ON prompt_studio_job_queue (entity_id, job_type, created_at, id);
 
+-- name: create_index_over_ended
+-- The jobs that have ended, in the order in which cleanup_jobs deletes them.
+CREATE INDEX prompt_studio_job_queue_ended
+ON prompt_studio_job_queue (completed_at, id) WHERE status IN ('completed', 'failed', 'cancelled');
+
 -- name: refuse_an_old_insert
 -- A program from before this schema does not say how often a job may start.
 CREATE TRIGGER prompt_studio_refuse_old_insert BEFORE INSERT ON prompt_studio_job_queue
