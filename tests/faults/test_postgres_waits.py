@@ -254,3 +254,41 @@ class TestTyped:
             served.acquire_next_job()
         assert caught.value.invariant == "never_two"
         assert observer.locked() == []
+
+
+class TestTextThatIsNoJson:
+    @pytest.mark.parametrize("text", ["x", '{"a": NaN}', "", '{"a": 1'])
+    @pytest.mark.parametrize("column", ["payload", "result"])
+    @pytest.mark.verifies("PS-FAULTS-4", "PS-CONCURRENCY-22")
+    def test_is_refused_under_the_rules_name(
+        self, served: PromptStudioDatabase, observer: Stranger, column: str, text: str
+    ) -> None:
+        served.cancel_job(served.create_job("evaluation", 1, {})["id"])
+        change = f"UPDATE prompt_studio_job_queue SET revision = revision + 1, {column} = %s"
+        with pytest.raises(psycopg.errors.CheckViolation) as caught:
+            observer.run(change, text)
+        error = typed(caught.value, "it", unknown=False)
+        assert isinstance(error, InvariantViolation)
+        assert error.invariant == f"{column}_is_json"
+        assert observer.run(change, '{"a": 1}') == []
+
+    @pytest.mark.verifies("PS-FAULTS-4")
+    def test_is_refused_in_a_new_row(self, served: PromptStudioDatabase, observer: Stranger) -> None:
+        served.create_job("evaluation", 1, {})
+        with pytest.raises(psycopg.errors.CheckViolation, match="not JSON"):
+            observer.run(
+                "INSERT INTO prompt_studio_job_queue (uuid, job_type, entity_id, payload, client_id, created_at,"
+                " available_at, execution_limit) SELECT 'new', job_type, 1, 'x', client_id, created_at, available_at, 4"
+                " FROM prompt_studio_job_queue"
+            )
+
+    @pytest.mark.verifies("PS-CONCURRENCY-3")
+    def test_is_looked_for_in_a_new_value_only(self, served: PromptStudioDatabase, observer: Stranger) -> None:
+        """So a renewal does not become slower with the payload: it would meet the one that is broken here."""
+        served.create_job("evaluation", 1, {})
+        claimed(served)
+        observer.run("ALTER TABLE prompt_studio_job_queue DISABLE TRIGGER prompt_studio_payload_is_json")
+        observer.run("UPDATE prompt_studio_job_queue SET revision = revision + 1, payload = 'x'")
+        observer.run("ALTER TABLE prompt_studio_job_queue ENABLE TRIGGER prompt_studio_payload_is_json")
+        renewal = "UPDATE prompt_studio_job_queue SET revision = revision + 1, leased_until = now() RETURNING payload"
+        assert observer.run(renewal) == [{"payload": "x"}]

@@ -64,9 +64,7 @@ CREATE TABLE prompt_studio_job_queue (
     CONSTRAINT job_type_is_known CHECK (job_type IN ('evaluation', 'optimization', 'generation')),
     CONSTRAINT priority_in_range CHECK (priority BETWEEN 1 AND 10),
     CONSTRAINT max_retries_in_range CHECK (max_retries BETWEEN 0 AND 2147483646),
-    CONSTRAINT retry_count_in_range CHECK (retry_count >= 0),
-    CONSTRAINT payload_is_json CHECK (CAST(payload AS JSON) IS NOT NULL),
-    CONSTRAINT result_is_json CHECK (result IS NULL OR CAST(result AS JSON) IS NOT NULL)
+    CONSTRAINT retry_count_in_range CHECK (retry_count >= 0)
 ) WITH (fillfactor = 70);
 
 -- name: create_claim_order_index_over_queued
@@ -87,6 +85,27 @@ CREATE INDEX prompt_studio_job_queue_entity ON prompt_studio_job_queue (entity_i
 -- The jobs that have ended, in the order in which cleanup_jobs deletes them.
 CREATE INDEX prompt_studio_job_queue_ended
 ON prompt_studio_job_queue (completed_at, id) WHERE status IN ('completed', 'failed', 'cancelled');
+
+-- name: create_look_at_json
+-- A CHECK would read the payload again at each update of its row, such as a renewal, however large it is. The rule's name
+-- is the trigger's argument, and is reported as a CHECK's is.
+CREATE FUNCTION prompt_studio_refuse_what_is_not_json() RETURNS TRIGGER LANGUAGE plpgsql AS '
+BEGIN
+    PERFORM CAST(CASE TG_ARGV[0] WHEN ''payload_is_json'' THEN NEW.payload ELSE NEW.result END AS JSON);
+    RETURN NEW;
+EXCEPTION WHEN invalid_text_representation THEN
+    RAISE check_violation USING MESSAGE = ''this is not JSON'', CONSTRAINT = TG_ARGV[0];
+END';
+
+-- name: look_at_a_new_payload
+-- It is set once.
+CREATE TRIGGER prompt_studio_payload_is_json BEFORE INSERT OR UPDATE OF payload ON prompt_studio_job_queue
+FOR EACH ROW EXECUTE FUNCTION prompt_studio_refuse_what_is_not_json('payload_is_json');
+
+-- name: look_at_a_new_result
+-- It is set at the end of an attempt, and cleared at the start of one.
+CREATE TRIGGER prompt_studio_result_is_json BEFORE INSERT OR UPDATE OF result ON prompt_studio_job_queue
+FOR EACH ROW WHEN (NEW.result IS NOT NULL) EXECUTE FUNCTION prompt_studio_refuse_what_is_not_json('result_is_json');
 
 -- name: create_refusal
 -- What a program from before this schema is told.
