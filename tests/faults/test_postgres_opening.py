@@ -1,20 +1,21 @@
 """A Postgres that cannot be reached, refuses, or is not spoken to directly: what the opening says."""
 
 import sys
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import psycopg
 import pytest
 
 from prompt_studio import InputError, PromptStudioDatabase, SchemaError, Settings, StoreUnavailable
-from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
 from prompt_studio.storage.postgres.connection import PooledHandles, PostgresConnection, Server, is_alive
-from prompt_studio.storage.postgres.dialect import PostgresDialect
 from prompt_studio.storage.statements import Statement
 from tests.conformance.rows import claimed
-from tests.faults.server_sessions import interfered, stranger_at
-from tests.harness.postgres_server import PrivateServer
+from tests.faults.server_sessions import Stranger, interfered, stranger_at
+from tests.harness.pooling_proxy import Order, pooling_proxy
+from tests.harness.postgres_server import SUPERUSER, PrivateServer
 
 pytestmark = pytest.mark.faults
 
@@ -51,21 +52,60 @@ class TestOpening:
         with pytest.raises(StoreUnavailable, match="give this user the right"):
             PromptStudioDatabase(postgres_database, "tester", settings=BRIEF)
 
+    @pytest.mark.parametrize("order", get_args(Order))
+    @pytest.mark.parametrize("sessions", [1, 2, 3])
     @pytest.mark.verifies("PS-LOCKS-4")
     def test_through_a_proxy_that_changes_sessions_is_refused(
-        self, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+        self, private_server: PrivateServer, order: Order, sessions: int
     ) -> None:
-        direct = PostgresDialect._alone
-        with PromptStudioDatabase(postgres_database, "tester", settings=Settings()):
-            pass  # there is a schema, so that the proxy is all that can be wrong
-        dialect = PostgresDialect(postgres_database, Settings(), clock=None, create=False)
-        proxy = Proxy([direct(dialect), direct(dialect)])
-        monkeypatch.setattr(PostgresDialect, "_alone", lambda _: ProxiedConnection(proxy))
-        with pytest.raises(
-            StoreUnavailable, match=r"a proxy changes .* advisory_locks=False and transaction_pooler=True"
-        ):
-            PromptStudioDatabase(postgres_database, "tester", settings=Settings())
-        proxy.close()
+        with proxied(private_server, order, sessions) as (dsn, stranger):
+            for _ in range(2):
+                with pytest.raises(
+                    StoreUnavailable, match=r"a proxy changes .* advisory_locks=False and transaction_pooler=True"
+                ):
+                    PromptStudioDatabase(dsn, "tester", settings=Settings())
+            assert stranger.run("SELECT relname FROM pg_class WHERE relname LIKE 'prompt_studio%%'") == []
+            assert stranger.run("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'") == []
+            with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as client:
+                for _ in range(sessions):  # nothing was left on the sessions that everybody shares
+                    assert client.execute("SELECT 1 FROM pg_prepared_statements").fetchall() == []
+                    assert client.execute("SHOW enable_bitmapscan").fetchone() == ("on",)
+
+    @pytest.mark.parametrize("lost", [False, True])
+    @pytest.mark.verifies("PS-LOCKS-4")
+    def test_through_a_proxy_that_resets_sessions_is_refused(
+        self, postgres_database: str, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+    ) -> None:
+        """What keeps the session for each client, and yet clears it between transactions, keeps no lock."""
+
+        def reset(connection: PostgresConnection) -> None:
+            connection.run(Statement("reset", "DISCARD ALL"))
+
+        with interfered(monkeypatch, "unlock_probe" if lost else "lock_probe", reset):
+            if lost:
+                with pytest.raises(StoreUnavailable, match="a proxy changes"):
+                    PromptStudioDatabase(postgres_database, "tester", settings=Settings())
+            else:
+                PromptStudioDatabase(postgres_database, "tester", settings=Settings()).close()
+
+    @pytest.mark.parametrize("order", get_args(Order))
+    @pytest.mark.verifies("PS-LOCKS-4")
+    def test_through_an_announced_proxy_serves_every_call(self, private_server: PrivateServer, order: Order) -> None:
+        behind = Settings(advisory_locks=False, transaction_pooler=True)
+        with proxied(private_server, order, 3) as (dsn, stranger):
+            with PromptStudioDatabase(dsn, "tester", settings=behind) as database:
+                ids = [database.create_job("evaluation", number, {})["id"] for number in range(3)]
+                for job_id in ids:
+                    assert claimed(database)["id"] == job_id
+                    assert database.renew_job_lease(job_id, 60, lease_token=1)
+                    assert database.complete_job(job_id, lease_token=1).kind == "applied"
+                assert database.complete_job(ids[0], lease_token=1).kind == "already"
+                with database.transaction():
+                    assert database.record_idempotency("job", "k", 1, None).created
+                    database.create_job("evaluation", 1, {})
+                assert database.acquire_next_job() is not None
+                assert database.acquire_next_job() is None
+            assert stranger.locked() == []
 
     @pytest.mark.verifies("PS-LOCKS-4")
     def test_behind_an_announced_proxy_sets_and_prepares_nothing(self, postgres_database: str) -> None:
@@ -96,6 +136,30 @@ class TestOpening:
             PromptStudioDatabase(postgres_database, "tester", settings=Settings(), create=False)
         with stranger_at(postgres_database) as stranger:
             assert stranger.run("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()") == []
+
+    @pytest.mark.verifies("PS-FAULTS-3")
+    def test_with_the_queue_further_down_the_path_makes_no_second_one(
+        self, served: PromptStudioDatabase, observer: Stranger, postgres_database: str
+    ) -> None:
+        assert served.create_job("evaluation", 1, {})
+        observer.run("CREATE SCHEMA newer")
+        path = f"{postgres_database}&options=-csearch_path%3Dnewer,public"
+        for create in (True, False):
+            with pytest.raises(SchemaError, match=r"the queue is in the schema 'public', and .* begins with 'newer'"):
+                PromptStudioDatabase(path, "tester", settings=Settings(), create=create)
+        assert observer.run("SELECT 1 FROM pg_tables WHERE schemaname = 'newer'") == []
+
+    @pytest.mark.verifies("PS-FAULTS-3")
+    def test_without_a_schema_in_the_path_says_so(self, postgres_database: str) -> None:
+        with pytest.raises(SchemaError, match="search_path names no schema"):
+            PromptStudioDatabase(f"{postgres_database}&options=-csearch_path%3Dnowhere", "tester", settings=Settings())
+
+    @pytest.mark.verifies("PS-FAULTS-3")
+    def test_of_a_database_with_a_view_makes_no_tables(self, postgres_database: str) -> None:
+        with stranger_at(postgres_database) as stranger:
+            stranger.run("CREATE VIEW somebodys AS SELECT 1 AS one")
+            with pytest.raises(SchemaError, match=r"another program .it has somebodys"):
+                PromptStudioDatabase(postgres_database, "tester", settings=Settings())
 
     @pytest.mark.verifies("PS-FAULTS-3")
     def test_of_an_empty_database_by_two_at_once_initialises_it_once(
@@ -130,36 +194,17 @@ class TestHandles:
         assert not is_alive(handle)
 
 
-class Proxy:
-    """A stand-in for a transaction-pooling proxy: whoever begins a transaction gets the session that was left last."""
-
-    def __init__(self, sessions: list[PostgresConnection]) -> None:
-        self.free = sessions
-
-    def close(self) -> None:
-        for session in self.free:
-            session.close()
-
-
-class ProxiedConnection:
-    """A client's side of it."""
-
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
-        self._pinned: PostgresConnection | None = None
-        self.busy = threading.RLock()
-
-    @property
-    def in_transaction(self) -> bool:
-        return self._pinned is not None
-
-    def run(self, statement: Statement, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
-        session = self._pinned or self._proxy.free.pop()
-        rows = session.run(statement, parameters)
-        self._pinned = session if session.in_transaction else None
-        if self._pinned is None:
-            self._proxy.free.append(session)
-        return rows
-
-    def close(self) -> None:
-        assert self._pinned is None
+@contextmanager
+def proxied(server: PrivateServer, order: Order, sessions: int) -> Iterator[tuple[str, Stranger]]:
+    """The location of an empty database by way of a proxy, and somebody who is connected with it directly."""
+    name = server.create_database()
+    dsn = server.dsn(name)
+    port = psycopg.conninfo.conninfo_to_dict(dsn)["port"]
+    with (
+        stranger_at(dsn) as stranger,
+        pooling_proxy(
+            server.directory / f".s.PGSQL.{port}", SUPERUSER, name, order=order, sessions=sessions
+        ) as by_proxy,
+    ):
+        yield by_proxy, stranger
+    server.drop_database(name)

@@ -56,6 +56,7 @@ class Language:
         epoch: the instant from which stored times are counted.
         placeholder: the form of a parameter, made from its name.
         clock: a common table expression that `now` reads; None where the database needs none.
+        instant: a reading of the clock, for a statement that says itself when to read it, and so makes its own `clock`.
     """
 
     now: str
@@ -63,6 +64,7 @@ class Language:
     epoch: str
     placeholder: Callable[[str], str]
     clock: str | None = None
+    instant: str | None = None
 
 
 class Statements:
@@ -136,9 +138,9 @@ def _family(name: str, body: str) -> Iterator[tuple[str, str]]:
 
 
 def _rendered(name: str, text: str, language: Language) -> str:
-    if language.clock is not None and "${now}" in text and "${clock}" not in text:
+    if language.clock is not None and "${now}" in text and not ("${clock}" in text or "${instant}" in text):
         text = "WITH ${clock} " + text
     sql = _PARAMETER.sub(lambda match: language.placeholder(match[1]), text.rstrip(";"))
     words = {"now": language.now, "milliseconds": language.milliseconds, "epoch": language.epoch}
     # The name travels with the text, so that a database's own list of running statements can be read.
-    return f"/* {name} */ " + Template(sql).substitute(words, clock=language.clock)
+    return f"/* {name} */ " + Template(sql).substitute(words, clock=language.clock, instant=language.instant)

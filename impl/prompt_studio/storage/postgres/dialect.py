@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -36,6 +37,7 @@ class PostgresDialect:
     begin_write: Final = BEGIN_WRITE
 
     def __init__(self, dsn: str, settings: Settings, *, clock: Clock | None, create: bool) -> None:
+        self._dsn = dsn
         self._server = Server(dsn, settings)
         self._settings = settings
         self._create = create
@@ -46,6 +48,8 @@ class PostgresDialect:
 
     def prepare(self) -> None:
         """Initialise an empty database, accept one of this version, refuse and never alter anything else."""
+        if self._settings.advisory_locks:  # first of all: what is set and prepared would stay with a proxy's sessions
+            refuse_transaction_pooler(self._bare, self._server.place)
         connection = self._alone()
         try:
             session = Session(
@@ -54,8 +58,6 @@ class PostgresDialect:
             prepare(session, self._server.place, now=self._now, create=self._create)
         finally:
             connection.close()
-        if self._settings.advisory_locks:
-            refuse_transaction_pooler(self._alone, self._server.place)
 
     def connect(self) -> PostgresConnection:
         """A connection that borrows from the pool."""
@@ -83,6 +85,11 @@ class PostgresDialect:
 
     def _alone(self) -> PostgresConnection:
         return PostgresConnection(self._server, OwnHandles(self._server))
+
+    def _bare(self) -> PostgresConnection:
+        """A connection with nothing set and nothing prepared, as behind a proxy."""
+        server = Server(self._dsn, replace(self._settings, advisory_locks=False, transaction_pooler=True))
+        return PostgresConnection(server, OwnHandles(server))
 
 
 def _in_utc(time: datetime) -> datetime:

@@ -10,10 +10,14 @@ from collections.abc import Callable
 from typing import Final
 
 from prompt_studio.errors import SchemaError, StoreUnavailable
+from prompt_studio.storage.dialect import Row
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.storage.statements import Language, Statement, Statements, load_statements, schema_texts
 from prompt_studio.storage.transactions import Session
-from prompt_studio.storage.versions import SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
+from prompt_studio.storage.versions import JOB_TABLE, KEY_TABLE, SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
+
+PROBES: Final = 3
+"""How often two clients take turns before a session is believed to be one."""
 
 PRODUCTION_CLOCK: Final = "clock_timestamp()"
 """`now()` stands still within a transaction. Bare in a condition this one would forbid every index: it is read once, in
@@ -22,13 +26,37 @@ a table of its own."""
 INJECTED_CLOCK: Final = "TIMESTAMPTZ 'epoch' + (SELECT last_value FROM prompt_studio_virtual_clock) * INTERVAL '1 ms'"
 """A sequence, since it is the same for all sessions, and no transaction of theirs holds it back or undoes it."""
 
+# What has rows, as tables and views have; but not what an extension brought, which belongs to nobody's program.
 LIST_CONTENTS: Final = Statement(
-    "list_contents", "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
+    "list_contents",
+    """
+    SELECT relname AS name FROM pg_class
+    WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relkind IN ('r', 'p', 'v', 'm', 'f')
+        AND NOT EXISTS (
+            SELECT 1 FROM pg_depend
+            WHERE classid = CAST('pg_class' AS REGCLASS) AND objid = pg_class.oid AND deptype = 'e'
+        )
+    ORDER BY relname
+    """,
 )
-BACKEND: Final = Statement("backend", "SELECT pg_backend_pid() AS pid")
+PATH: Final = Statement(
+    "path",
+    """
+    SELECT current_schema() AS first, (
+        SELECT nspname FROM pg_namespace JOIN pg_class ON relnamespace = pg_namespace.oid
+        WHERE nspname = ANY(current_schemas(false)) AND relname = ANY(%(tables)s)
+        LIMIT 1
+    ) AS ours
+    """,
+)
 BEGIN: Final = Statement("begin", "BEGIN")
 ROLLBACK: Final = Statement("rollback", "ROLLBACK")
-# The form with two keys, which shares nothing with the one-key locks of jobs.
+BACKEND: Final = Statement("backend", "SELECT pg_backend_pid() AS pid")
+# The forms with two keys, which share nothing with the one-key locks of jobs.
+LOCK_PROBE: Final = Statement("lock_probe", "SELECT pg_try_advisory_lock(1347636301, pg_backend_pid())")
+UNLOCK_PROBE: Final = Statement(
+    "unlock_probe", "SELECT pg_advisory_unlock(1347636301, pg_backend_pid()) AS kept, pg_backend_pid() AS pid"
+)
 ONE_AT_A_TIME: Final = Statement("lock_schema", "SELECT pg_advisory_xact_lock(1347636301, 1)")
 
 
@@ -40,6 +68,7 @@ def language(now: str) -> Language:
         epoch="TIMESTAMPTZ 'epoch'",
         placeholder="%({})s".format,
         clock=f"clock AS MATERIALIZED (SELECT {now} AS now)",
+        instant=now,
     )
 
 
@@ -51,6 +80,9 @@ def prepare(session: Session, place: str, *, now: str, create: bool) -> None:
     """
     contents = session.read(_contents)
     if not contents:
+        _refuse_wrong_path(
+            session.read(lambda _: session.run(PATH, {"tables": [SCHEMA_TABLE, JOB_TABLE, KEY_TABLE]}))[0], place
+        )
         if not create:
             raise SchemaError(f"{place} is empty: open it with create=True, or correct the location")
         session.write(lambda _: _initialise(session, now))
@@ -71,26 +103,64 @@ def schema_versions(now: str) -> list[Statements]:
 def refuse_transaction_pooler(connect: Callable[[], PostgresConnection], place: str) -> None:
     """Refuse a proxy that changes server connections between transactions: a session's locks would be a stranger's.
 
-    Such a proxy gives a transaction the server connection that was left last. So a second client takes that one, and
-    keeps it while the first begins another transaction.
+    Such a proxy gives a transaction the server connection that was left last, or first. So a second client takes one
+    and keeps it while the first begins another transaction; then the first begins two with nothing in between. A proxy
+    with a single server connection gives that to both, and this is seen before one keeps it and the other waits.
+
+    Args:
+        connect: opens a connection on which nothing was set or prepared, since it may be a stranger's tomorrow.
+        place: for the message.
 
     Raises:
-        StoreUnavailable: two transactions of one client saw two servers' processes.
+        StoreUnavailable: two transactions of one client saw two servers' processes, or two clients saw one, or a lock
+            did not last from one transaction to the next.
     """
     ours, other = connect(), connect()
     try:
-        first = ours.run(BACKEND)[0]["pid"]
-        other.run(BEGIN)
-        other.run(BACKEND)
-        second = ours.run(BACKEND)[0]["pid"]
-        other.run(ROLLBACK)
+        stays = _keeps_its_server(ours, other)
     finally:
         ours.close()
         other.close()
-    if first != second:
+    if not stays:
         raise StoreUnavailable(
             f"{place}: a proxy changes server connections between transactions, and advisory locks need one that "
             "stays: connect to the server itself, or set advisory_locks=False and transaction_pooler=True"
+        )
+
+
+def _keeps_its_server(ours: PostgresConnection, other: PostgresConnection) -> bool:
+    first = _server(ours)
+    if _server(other) == first:
+        return False
+    for _ in range(PROBES):
+        other.run(BEGIN)
+        others = _server(other)
+        seen = {_server(ours), _server(ours)}
+        other.run(ROLLBACK)
+        seen |= {_server(ours), _server(ours)}
+        if seen != {first} or others == first:
+            return False
+    ours.run(LOCK_PROBE)
+    _server(other)
+    row = ours.run(UNLOCK_PROBE)[0]
+    return bool(row["kept"]) and row["pid"] == first
+
+
+def _server(connection: PostgresConnection) -> int:
+    return int(connection.run(BACKEND)[0]["pid"])
+
+
+def _refuse_wrong_path(path: Row, place: str) -> None:
+    if path["first"] is None:
+        raise SchemaError(
+            f"{place}: the search_path names no schema that there is and that this user may use: create "
+            "one, or correct the path"
+        )
+    if path["ours"] is not None:
+        raise SchemaError(
+            f"{place}: the queue is in the schema {path['ours']!r}, and the search_path begins with {path['first']!r}, "
+            "where a second one would be made: set the path so that it begins with the queue's schema, as by "
+            "ALTER ROLE or by options=-csearch_path%3D... in the location"
         )
 
 
