@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prompt_studio.errors import TransientConflict
 from prompt_studio.jobs import IdempotencyRecord
 from prompt_studio.storage.operations import MILLISECONDS, Operations
 from prompt_studio.storage.transactions import Session
@@ -39,14 +40,15 @@ class IdempotencyOperations(Operations):
         name = "record_key_without_user" if key.user_id is None else "record_key_of_user"
 
         def operation(session: Session) -> IdempotencyRecord:
-            while True:
-                if self._run(session, name, parameters):
-                    return IdempotencyRecord(entity_id, created=True)
-                # Whoever was first is the answer, even when its row expires between the two statements. It is read in
-                # a second one, since the first would see only what was there when it began.
-                winner = self._run(session, _lookup(key), parameters | {"retention_milliseconds": None})
-                if winner:
-                    return IdempotencyRecord(winner[0]["entity_id"], created=False)
+            if self._run(session, name, parameters):
+                return IdempotencyRecord(entity_id, created=True)
+            # Whoever was first is the answer, even when its row expires between the two statements. It is read in a
+            # second one, since the first would see only what was there when it began.
+            winner = self._run(session, _lookup(key), parameters | {"retention_milliseconds": None})
+            if winner:
+                return IdempotencyRecord(winner[0]["entity_id"], created=False)
+            # Nothing was written, so the whole is tried again, within the limit; in a caller's transaction by him.
+            raise TransientConflict("the key was taken, and its row was gone when it was looked for")
 
         return self._sessions.current().write(operation, joins=True, alone=True)
 
