@@ -134,6 +134,28 @@ def interfered(monkeypatch: pytest.MonkeyPatch, name: str, interference: Interfe
         yield
 
 
+@contextmanager
+def interrupted_after(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    """After each statement of this name, when its answer is there, somebody presses Ctrl-C."""
+    run = PostgresConnection.run
+
+    def run_before(
+        connection: PostgresConnection, statement: Statement, parameters: Parameters = NO_PARAMETERS
+    ) -> list[Row]:
+        rows = run(connection, statement, parameters)
+        if statement.name == name:
+            raise KeyboardInterrupt
+        return rows
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresConnection, "run", run_before)
+        yield
+
+
+def interrupt(_: PostgresConnection) -> None:
+    raise KeyboardInterrupt
+
+
 def fail(_: PostgresConnection) -> None:
     raise TransientConflict("as arranged")
 

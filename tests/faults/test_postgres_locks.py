@@ -1,36 +1,31 @@
 """Advisory locks that others hold, that are given back, and that no error leaves behind."""
 
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
-from prompt_studio import DatabaseError, JobRow, PromptStudioDatabase, Settings, StoreUnavailable, TransientConflict
+from prompt_studio import DatabaseError, JobRow, PromptStudioDatabase, Settings, TransientConflict
 from prompt_studio.storage.postgres import claims as claims_module
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from tests.conformance.rows import claimed, stored
 from tests.conformance.stores import PostgresStore, postgres_store
-from tests.faults.processes import at_once
 from tests.faults.server_sessions import (
-    LIMIT_SECONDS,
     Interference,
     Stranger,
     await_that,
     claims_of,
     fail,
     interfered,
+    interrupt,
+    interrupted_after,
     statements_of,
     stranger_at,
     worker_process,
 )
 
 pytestmark = pytest.mark.faults
-
-WORKERS = 8
-JOBS = 80
 
 End = Callable[[PromptStudioDatabase, JobRow], object]
 
@@ -116,6 +111,25 @@ class TestALockThatIsGivenBack:
             assert database.complete_job(job_id, lease_token=2).kind == "applied"
             assert stranger.locked() == []  # it was taken once, and given back once
             assert claims_of(database).counts.unlock_errors == 0
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    @pytest.mark.verifies("INV-LOCKS-MATCH", "PS-LOCKS-8")
+    def test_is_not_kept_by_an_interruption(
+        self, served: PromptStudioDatabase, observer: Stranger, monkeypatch: pytest.MonkeyPatch, when: str
+    ) -> None:
+        served.create_job("evaluation", 1, {})
+        job = claimed(served)
+        arranged = {
+            "before": interfered(monkeypatch, "unlock_job", interrupt),
+            "after": interrupted_after(monkeypatch, "unlock_job"),
+        }
+        with arranged[when], pytest.raises(KeyboardInterrupt):
+            served.release_job(job["id"], lease_token=1)
+        await_that(lambda: observer.can_lock(job["id"]), "the session's lock ends with it")
+        assert claimed(served)["lease_token"] == 2
+        assert served.complete_job(job["id"], lease_token=2).kind == "applied"
+        assert observer.locked() == []  # it was taken once
+        assert claims_of(served).counts.unlock_errors == 0
 
     def test_twice_is_an_error_that_is_counted(self, served: PromptStudioDatabase, observer: Stranger) -> None:
         served.create_job("evaluation", 1, {})
@@ -206,6 +220,49 @@ class TestALockThatAnotherSessionHolds:
             assert stopped.complete_job(job_id, lease_token=1).kind == "lease_lost"
             assert stranger.locked() == []
 
+    @pytest.mark.verifies("PS-LOCKS-6")
+    def test_is_remembered_when_the_workers_session_is_lost(
+        self, postgres_database: str, virtual: PostgresStore
+    ) -> None:
+        with (
+            PromptStudioDatabase(postgres_database, "tester", settings=Settings(), clock=virtual.clock) as database,
+            stranger_at(postgres_database) as stranger,
+        ):
+            job_id = database.create_job("evaluation", 1, {})["id"]
+            assert stranger.try_lock(job_id)
+            assert database.acquire_next_job(lease_seconds=60) is None
+            for _ in range(2):
+                virtual.clock.tick(30)
+                stranger.end(worker_process(database))
+                assert database.acquire_next_job(lease_seconds=60) is None
+            virtual.clock.tick(0.001)
+            stranger.end(worker_process(database))
+            assert claimed(database, lease_seconds=60)["id"] == job_id
+
+    @pytest.mark.verifies("PS-LOCKS-6", "PS-FAULTS-1")
+    def test_of_too_many_jobs_ends_the_call_which_remembers_them(
+        self, postgres_database: str, virtual: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def be_slow(_: PostgresConnection) -> None:
+            stranger.run("SELECT pg_sleep(0.15)")
+
+        brief = Settings(statement_seconds=0.1)
+        with (
+            PromptStudioDatabase(postgres_database, "tester", settings=brief, clock=virtual.clock) as database,
+            stranger_at(postgres_database) as stranger,
+        ):
+            first, second = (database.create_job("evaluation", 1, {})["id"] for _ in range(2))
+            assert stranger.try_lock(first)
+            assert stranger.try_lock(second)
+            with (
+                interfered(monkeypatch, "acquire_best_job", be_slow),
+                pytest.raises(TransientConflict, match="locks of too many queued jobs"),
+            ):
+                database.acquire_next_job(lease_seconds=60)
+            assert [job_id for job_id, _ in claims_of(database).refusals] == [first]
+            virtual.clock.tick(61)
+            assert claimed(database, lease_seconds=60)["id"] == first
+
     @pytest.mark.verifies("PS-LOCKS-4")
     def test_is_not_asked_for_without_locks(self, postgres_database: str) -> None:
         without = Settings(advisory_locks=False)
@@ -226,7 +283,10 @@ class TestALockThatAnotherSessionHolds:
         ids = [served.create_job("evaluation", 1, {})["id"] for _ in range(3)]
         assert all(observer.try_lock(job_id) for job_id in ids)
         assert served.acquire_next_job() is None
-        assert [job_id for job_id, _ in claims_of(served).memory().refusals] == ids[1:]
+        assert [job_id for job_id, _ in claims_of(served).refusals] == ids[1:]
+        remembered = dict(claims_of(served).refusals)
+        assert served.update_job_status(ids[1], "processing") is None  # asked for again, the oldest is not forgotten
+        assert claims_of(served).refusals == remembered
 
 
 class TestAClaimThatFails:
@@ -325,102 +385,40 @@ class TestAClaimThatFails:
         assert served.complete_job(job["id"], lease_token=1).kind == "applied"
         assert claims_of(served).counts.unlock_errors == 0
 
-
-class TestAFork:
+    @pytest.mark.parametrize("statement", ["acquire_best_job", "own_locks", "unlock_job"])
     @pytest.mark.verifies("INV-LOCKS-MATCH")
-    def test_gives_the_child_sessions_and_locks_of_its_own(
-        self, served: PromptStudioDatabase, observer: Stranger, postgres_database: str
+    def test_by_an_interruption_before_its_lock_was_noted_ends_its_session(
+        self, served: PromptStudioDatabase, observer: Stranger, monkeypatch: pytest.MonkeyPatch, statement: str
     ) -> None:
-        def in_the_child(_: int) -> tuple[int, list[int], str]:
-            job = claimed(served)
-            with stranger_at(postgres_database) as stranger:
-                locked = stranger.locked()
-            return job["id"], locked, served.complete_job(job["id"], lease_token=1).kind
-
-        ids = [served.create_job("evaluation", 1, {})["id"] for _ in range(3)]
-        mine = claimed(served)
-        process = worker_process(served)
-        assert at_once(1, in_the_child) == [(ids[1], ids[:2], "applied")]
-        assert observer.locked() == [mine["id"]]
-        assert worker_process(served) == process
-        assert claimed(served)["id"] == ids[2]
-        assert served.complete_job(mine["id"], lease_token=1).kind == "applied"
-        assert observer.locked() == [ids[2]]
-        assert (claims_of(served).counts.sessions_lost, claims_of(served).counts.unlock_errors) == (0, 0)
-
-    @pytest.mark.verifies("INV-NOTHING-LOST", "PS-CONCURRENCY-23")
-    def test_in_a_transaction_gives_the_child_none_of_it(self, served: PromptStudioDatabase) -> None:
-        def go_on(_: int) -> str:
-            with pytest.raises(DatabaseError) as caught:
-                served.create_job("evaluation", 1, {})
-            return str(caught.value)
-
-        with served.transaction():
-            served.create_job("evaluation", 1, {})
-            (said,) = at_once(1, go_on)
-            served.create_job("evaluation", 1, {})
-        assert "spoiled" in said
-        assert served.count_jobs() == 2
-
-    def test_lets_the_child_close_what_it_inherited(self, served: PromptStudioDatabase, observer: Stranger) -> None:
-        def close(_: int) -> bool:
-            served.close()
-            return True
-
-        served.create_job("evaluation", 1, {})
-        job = claimed(served)
-        assert at_once(1, close) == [True]
-        assert observer.locked() == [job["id"]]
-        assert served.count_jobs() == 1
-
-
-class TestThreads:
-    @pytest.mark.verifies("PS-CONCURRENCY-1", "PS-LOCKS-1", "INV-LOCKS-MATCH")
-    def test_share_a_database_object_and_get_each_job_once(
-        self, served: PromptStudioDatabase, observer: Stranger
-    ) -> None:
-        def drained(_: int) -> list[int]:
-            assert together.wait(LIMIT_SECONDS) >= 0
-            had = []
-            while (job := served.acquire_next_job()) is not None:
-                assert served.complete_job(job["id"], lease_token=job["lease_token"]).kind == "applied"
-                had.append(job["id"])
-            return had
-
-        together = threading.Barrier(WORKERS)
-        ids = [served.create_job("evaluation", number, {})["id"] for number in range(JOBS)]
-        with ThreadPoolExecutor(WORKERS) as pool:
-            answers = list(pool.map(drained, range(WORKERS), timeout=LIMIT_SECONDS))
-        assert sorted(job_id for had in answers for job_id in had) == ids
-        assert observer.locked() == []
+        job = served.create_job("evaluation", 1, {})
+        if statement != "acquire_best_job":  # it fails, and what it has locked is given back
+            observer.run("ALTER TABLE prompt_studio_job_queue ADD CONSTRAINT never CHECK (lease_token = 0) NOT VALID")
+        with interrupted_after(monkeypatch, statement), pytest.raises(KeyboardInterrupt):
+            served.acquire_next_job()
+        await_that(lambda: observer.can_lock(job["id"]), "the session's lock ends with it")
+        assert claims_of(served).memory().held == {}
         assert claims_of(served).counts.unlock_errors == 0
 
-    @pytest.mark.verifies("INV-LOCKS-MATCH")
-    def test_in_the_middle_of_a_claim_are_waited_for_by_close(
-        self, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+
+class TestARowThatCannotBeRead:
+    @pytest.mark.parametrize("spoilt", ["payload = repeat('9', 5000)", "available_at = '-infinity'"])
+    @pytest.mark.parametrize("call", ["any", "named"])
+    @pytest.mark.verifies("PS-FAULTS-4")
+    def test_is_named_and_said_to_be_claimed(
+        self, served: PromptStudioDatabase, observer: Stranger, call: str, spoilt: str
     ) -> None:
-        begun, ended = threading.Event(), threading.Event()
-
-        def stay(_: PostgresConnection) -> None:
-            begun.set()
-            assert ended.wait(LIMIT_SECONDS)
-
-        database = PromptStudioDatabase(postgres_database, "tester", settings=Settings(write_retry_seconds=0.1))
-        job = database.create_job("evaluation", 1, {})
-        with (
-            interfered(monkeypatch, "acquire_best_job", stay),
-            stranger_at(postgres_database) as stranger,
-            ThreadPoolExecutor(1) as pool,
-        ):
-            call = pool.submit(database.acquire_next_job)
-            assert begun.wait(LIMIT_SECONDS)
-            with pytest.raises(StoreUnavailable, match="in the middle of a claim"):
-                database.close()
-            ended.set()
-            had = call.result(LIMIT_SECONDS)
-            assert had is not None
-            assert stranger.locked() == [job["id"]] == [had["id"]]
-            database.close()
-            await_that(lambda: stranger.can_lock(job["id"]), "the session's lock ends with it")
-        with pytest.raises(StoreUnavailable, match="closed"):
-            database.acquire_next_job()
+        job_id = served.create_job("evaluation", 1, {})["id"]
+        observer.run(f"UPDATE prompt_studio_job_queue SET revision = revision + 1, {spoilt}")
+        calls: dict[str, Callable[[], object]] = {
+            "any": served.acquire_next_job,
+            "named": lambda: served.update_job_status(job_id, "processing"),
+        }
+        with pytest.raises(DatabaseError, match=rf"job {job_id} cannot be read: .*claimed all the same.*token 1"):
+            calls[call]()
+        with pytest.raises(DatabaseError, match=rf"job {job_id} cannot be read: .*: if its row was changed by hand"):
+            served.get_job(job_id)
+        observer.run(
+            "UPDATE prompt_studio_job_queue SET revision = revision + 1, payload = '{}', available_at = created_at"
+        )
+        assert served.complete_job(job_id, lease_token=1).kind == "applied"
+        assert observer.locked() == []

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -21,7 +22,16 @@ from prompt_studio.storage.job_operations import CLEANUP_BATCH_JOBS
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.storage.postgres.trouble import typed
 from tests.conformance.rows import claimed, stored
-from tests.faults.server_sessions import LIMIT_SECONDS, Stranger, await_that, claims_of, interfered, stranger_at
+from tests.conformance.stores import postgres_store
+from tests.faults.server_sessions import (
+    LIMIT_SECONDS,
+    Stranger,
+    await_that,
+    claims_of,
+    interfered,
+    stranger_at,
+    worker_process,
+)
 
 pytestmark = pytest.mark.faults
 
@@ -67,6 +77,41 @@ class TestARowThatAnotherSessionHolds:
             assert stored(database, job["id"]) == job
             assert stranger.locked() == []
             assert database.update_job_status(job["id"], "processing")
+
+    @pytest.mark.verifies("PS-CONCURRENCY-4")
+    def test_is_leased_from_the_end_of_the_wait(self, postgres_database: str) -> None:
+        with (
+            postgres_store(postgres_database, advisory_locks=True) as store,
+            PromptStudioDatabase(postgres_database, "tester", settings=Settings(), clock=store.clock) as database,
+            stranger_at(postgres_database) as stranger,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            job_id = database.create_job("evaluation", 1, {})["id"]
+            process = worker_process(database)
+            with stranger.holding(job_id):
+                call = pool.submit(database.update_job_status, job_id, "processing", lease_seconds=60)
+                with stranger_at(postgres_database) as third:
+                    third.await_wait(process)
+                store.clock.tick(60)
+            job = call.result(LIMIT_SECONDS)
+            assert job is not None
+            assert job["leased_until"] == store.clock.now + timedelta(seconds=60)
+
+    @pytest.mark.verifies("PS-CONCURRENCY-6", "PS-CONCURRENCY-19")
+    def test_and_gives_back_before_a_refusal_is_explained_is_leased(
+        self, served: PromptStudioDatabase, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def give_back(_: PostgresConnection) -> None:
+            if stored(served, job_id)["lease_token"] == 1:
+                assert rival.release_job(job_id, lease_token=1)
+
+        with PromptStudioDatabase(postgres_database, "rival", settings=Settings()) as rival:
+            job_id = served.create_job("evaluation", 1, {})["id"]
+            claimed(rival)
+            with interfered(monkeypatch, "hold_job", give_back):
+                job = served.update_job_status(job_id, "processing")
+        assert job is not None
+        assert (job["status"], job["lease_token"]) == ("processing", 2)
 
     @pytest.mark.verifies("PS-CONCURRENCY-7")
     def test_is_passed_by_in_a_claim(self, served: PromptStudioDatabase, observer: Stranger) -> None:
@@ -139,6 +184,28 @@ class TestAKeyWhoseOwnerIsGone:
             assert served.record_idempotency("job", "k", 2, None).created
         assert served.lookup_idempotency("job", "k", None) == 2
 
+    @pytest.mark.verifies("PS-FAULTS-1", "PS-IDEMPOTENCY-PG-4")
+    def test_each_time_is_not_asked_for_without_end(
+        self, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def take(_: PostgresConnection) -> None:
+            stranger.run(
+                "INSERT INTO prompt_studio_idempotency (entity_type, idempotency_key, entity_id, created_at)"
+                " VALUES ('job', 'k', 1, clock_timestamp())"
+            )
+
+        def forget(_: PostgresConnection) -> None:
+            stranger.run("DELETE FROM prompt_studio_idempotency")
+
+        with (
+            PromptStudioDatabase(postgres_database, "tester", settings=BRIEF) as database,
+            stranger_at(postgres_database) as stranger,
+            interfered(monkeypatch, "record_key_without_user", take),
+            interfered(monkeypatch, "lookup_key_without_user", forget),
+            pytest.raises(TransientConflict, match="nothing was written: repeat"),
+        ):
+            database.record_idempotency("job", "k", 2, None)
+
 
 class TestACleanup:
     @pytest.mark.verifies("PS-CONCURRENCY-21", "PS-CONCURRENCY-17")
@@ -182,15 +249,15 @@ class TestACleanup:
 
 class TestAPlanFromBeforeAChangeOfTheSchema:
     def test_is_made_anew_without_a_word(self, served: PromptStudioDatabase, observer: Stranger) -> None:
-        for _ in range(2):
+        for _ in range(3):
             served.create_job("evaluation", 1, {})
-        job = claimed(served)
+        other, job = claimed(served), claimed(served)
         assert served.renew_job_lease(job["id"], 60, lease_token=1)
         observer.run("ALTER TABLE prompt_studio_job_queue ADD COLUMN another TEXT")
         assert served.renew_job_lease(job["id"], 60, lease_token=1)
-        assert observer.locked() == []  # its session ended, and the lock with it
-        assert served.create_job("evaluation", 1, {})["id"] == 3
-        second = claimed(served)
+        assert observer.locked() == [other["id"], job["id"]]
+        assert served.create_job("evaluation", 1, {})["id"] == 4
+        second = claimed(served)  # the worker session ended, and its locks with it
         assert observer.locked() == [second["id"]]
         assert served.complete_job(job["id"], lease_token=1).kind == "applied"
         assert served.complete_job(second["id"], lease_token=1).kind == "applied"

@@ -81,7 +81,7 @@ class PostgresDatabase:
         for job_id in claims.memory().held:
             claims._unlock(job_id)
         claims.memory().held.clear()
-        claims.memory().refusals.clear()
+        claims.refusals.clear()
         left = [job_id for owner, job_id in self.locks() if owner == process]
         if left or claims.counts.unlock_errors:
             errors, claims.counts.unlock_errors = claims.counts.unlock_errors, 0
@@ -136,9 +136,13 @@ class PostgresDeployment:
         return database
 
     def crash_session(self, database: PromptStudioDatabase) -> bool:
-        """End the server process of the worker session. The object goes on, as in a worker that survived the loss."""
+        """End the server process of the worker session. The object goes on as the next worker of that name.
+
+        A worker that only loses his session remembers what he was refused; the model's crash is the end of the worker.
+        """
         if self._settings.advisory_locks:
             self._database.end_session(database)
+            claims_of(database).refusals.clear()
         return True
 
     def close(self, databases: list[PromptStudioDatabase]) -> None:
@@ -170,11 +174,12 @@ class PostgresDeployment:
             held.setdefault(process, []).append(job_id)
         seen = {}
         for name, database in databases.items():
-            memory = claims_of(database).memory()
+            claims = claims_of(database)
+            memory = claims.memory()
             locks = [
                 (job_id, memory.held.get(job_id, WRONG_TOKEN)) for job_id in held.pop(server_process(database), [])
             ]
-            refusals = [(*attempt, milliseconds_of(since)) for attempt, since in memory.refusals.items()]
+            refusals = [(*attempt, milliseconds_of(since)) for attempt, since in claims.refusals.items()]
             seen[name] = SessionSeen(locks, refusals)
         if held:
             raise Violation([PROMISE], f"sessions that run no job hold locks: {held}")

@@ -9,17 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from prompt_studio.errors import DatabaseError
 from prompt_studio.jobs import ClosedBy, JobRow, Outcome
-from prompt_studio.storage.dialect import Dialect, Parameters
+from prompt_studio.storage.dialect import Dialect, Parameters, Row
 from prompt_studio.storage.transactions import Session, Sessions
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one transaction of an acquire did: failed an exhausted job, or (none was in the way) leased one or none."""
+    """What one transaction of an acquire did: failed an exhausted job, or (none was in the way) leased one or none.
+
+    `refused`: the job that was named could have been leased, and another session has its lock.
+    """
 
     exhausted: bool
     job: JobRow | None = None
+    refused: bool = False
 
 
 class Claim(Protocol):
@@ -28,7 +33,7 @@ class Claim(Protocol):
     def step(self, *, fails_exhausted: bool) -> Step:
         """Fail the best exhausted job, or lease the best eligible one if that is better; committed."""
 
-    def this(self) -> JobRow | None:
+    def this(self) -> Step:
         """Lease the job that the parameters name, if it is queued and available; committed."""
 
 
@@ -36,7 +41,7 @@ class Claims(Protocol):
     """How jobs are claimed in one opened database."""
 
     def session(self) -> Session:
-        """Where the calls under a lease run."""
+        """Where closing calls run."""
 
     def begin(self, lease_seconds: int, parameters: Parameters) -> Claim:
         """A call that acquires."""
@@ -92,12 +97,27 @@ class _OneWriterClaim:
 
         return self._write(fail_or_claim)
 
-    def this(self) -> JobRow | None:
-        return self._write(lambda session: Step(exhausted=False, job=self._leased(session, "acquire_this_job"))).job
+    def this(self) -> Step:
+        return self._write(lambda session: Step(exhausted=False, job=self._leased(session, "acquire_this_job")))
 
     def _write(self, operation: Callable[[Session], Step]) -> Step:
         return self._session.write(operation, patience=self._patience)
 
     def _leased(self, session: Session, name: str) -> JobRow | None:
         rows = session.run(self._dialect.statements[name], self._parameters)
-        return self._dialect.job(rows[0]) if rows else None
+        return claimed_job(self._dialect, rows[0]) if rows else None
+
+
+def claimed_job(dialect: Dialect, row: Row) -> JobRow:
+    """The row of a claim that was, or will be, committed.
+
+    Raises:
+        DatabaseError: it cannot be read.
+    """
+    try:
+        return dialect.job(row)
+    except DatabaseError as error:
+        raise DatabaseError(
+            f"{error} (it was claimed all the same, by {row['lease_owner']!r} with token {row['lease_token']}, and is "
+            "tried again when that lease ends)"
+        ) from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
+from prompt_studio.errors import TransientConflict
 from prompt_studio.jobs import ClosedBy, JobRow, JobStatus, JobType, Outcome
 from prompt_studio.storage.operations import MILLISECONDS, Operations, wanted_types
 from prompt_studio.storage.outcomes import applied, refused_move, refused_owner, refused_token
+from prompt_studio.storage.transactions import Session
 
 EXHAUSTED_PER_CALL_MAX: Final = 100
 """How many jobs without an execution left one acquire fails on its way."""
@@ -37,14 +40,23 @@ class LeaseOperations(Operations):
         """One job, leased, if it is queued and available."""
         self._sessions.current().refuse_callers_transaction()
         claim = self._claims.begin(lease_seconds, {"job_id": job_id, **self._lease(worker_id, lease_seconds)})
-        job = claim.this()
-        if job is not None:
-            return applied(job)
-        found = self._read_jobs("get_job", {"job_id": job_id})
-        return refused_move(found[0] if found else None, JobStatus.PROCESSING)
+        session = self._sessions.current()
+        patience = session.patience()
+        while True:
+            step = claim.this()
+            if step.job is not None:
+                return applied(step.job)
+            explained = partial(self._explained, job_id=job_id, locked=step.refused)
+            refused = session.write(explained, patience=patience)
+            if refused is not None:
+                return refused
+            patience.check(TransientConflict("the job was given back each time after it was refused"))
 
     def renew_lease(self, job_id: int, lease_token: int, seconds: int) -> Outcome:
-        """A lease that ends no earlier than it did, and no earlier than this many seconds from now."""
+        """A lease that ends no earlier than it did, and no earlier than this many seconds from now.
+
+        It runs on the thread's own session: a slow claim or closing call must not keep other leases from being renewed.
+        """
         return self._with_token(
             "renew_lease", job_id, lease_token, None, {"lease_milliseconds": seconds * MILLISECONDS}
         )
@@ -81,7 +93,7 @@ class LeaseOperations(Operations):
     ) -> Outcome:
         self._sessions.current().refuse_callers_transaction()
         outcome = self._guarded(
-            self._claims.session(),
+            self._sessions.current() if closing is None else self._claims.session(),
             (name,),
             {"job_id": job_id, "lease_token": lease_token, **more},
             _applied_under_lease,
@@ -89,6 +101,14 @@ class LeaseOperations(Operations):
         )
         self._claims.told(job_id, lease_token, outcome, closing)
         return outcome
+
+    def _explained(self, session: Session, *, job_id: int, locked: bool) -> Outcome | None:
+        """Why a job was not leased; None if it could be by now. `locked`: another session has its lock."""
+        self._hold(session, {"job_id": job_id})
+        rows = self._run(session, "get_job_to_lease", {"job_id": job_id})
+        if rows and rows[0]["leasable"] and not locked:
+            return None
+        return refused_move(self._dialect.job(rows[0]) if rows else None, JobStatus.PROCESSING)
 
     def _lease(self, worker_id: str | None, lease_seconds: int) -> dict[str, object]:
         # A nameless worker gets a name of its own: with the last owner's it could renew what was that one's.

@@ -35,6 +35,11 @@ class Operations:
         rows = self._run(session, name, parameters)
         return self._dialect.job(rows[0]) if rows else None
 
+    def _hold(self, session: Session, parameters: Parameters) -> None:
+        """From now on the job's row is as it is, until the transaction ends."""
+        if not self._dialect.capabilities.one_writer:
+            self._run(session, "hold_job", parameters)
+
     def _guarded(
         self,
         session: Session,
@@ -57,8 +62,7 @@ class Operations:
             return None
 
         def explained(session: Session) -> Outcome:
-            if not self._dialect.capabilities.one_writer:
-                self._run(session, "hold_job", parameters)
+            self._hold(session, parameters)
             return tried(session) or refused(self._job(session, "get_job", parameters))
 
         patience = session.patience()

@@ -1,9 +1,10 @@
 """Claims by several sessions at once: row locks decide, and an advisory lock keeps workers out of each other's way.
 
 Advisory locks belong to a server session, are counted, survive a rollback, and can be given back by their own session
-only. So one connection of each opened database, the worker session, runs every claim, every call under a lease, and
-every unlock; threads take turns on it. It keeps a map from job to token: a lock that is in the map is not tried again
-(the server would grant it once more, without a word), and is given back only for the attempt that the map names.
+only. So one connection of each opened database, the worker session, runs every claim, every closing call, and every
+unlock; threads take turns on it. It keeps a map from job to token: a lock that is in the map is not tried again (the
+server would grant it once more, without a word), and is given back only for the attempt that the map names. Whatever
+interrupts a call between a lock and its entry in the map ends the session, and the locks with it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any, Final
 from prompt_studio.config import Settings
 from prompt_studio.errors import DatabaseError, StoreUnavailable, TransientConflict
 from prompt_studio.jobs import ClosedBy, JobRow, Outcome, OutcomeKind
-from prompt_studio.storage.claims import Claim, Step
+from prompt_studio.storage.claims import Claim, Step, claimed_job
 from prompt_studio.storage.dialect import Dialect, Parameters, Row
+from prompt_studio.storage.patience import Patience
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.storage.transactions import Session, Sessions, held
 
@@ -55,8 +57,6 @@ class Memory:
 
     held: dict[int, int] = field(default_factory=dict)
     """The jobs whose lock it has, and the token of the attempt that each is for."""
-    refusals: dict[Attempt, datetime] = field(default_factory=dict)
-    """When the lock of a queued job was first refused, by the database's clock."""
     session: int = 0
 
 
@@ -70,6 +70,10 @@ class PostgresClaims:
         self.counts: Final = LockCounts()
         self.locks: Final = settings.advisory_locks
         self.patience_seconds: Final = settings.patience_seconds
+        self.claim_seconds: Final = settings.statement_seconds
+        self.refusals: Final[dict[Attempt, datetime]] = {}
+        """When the lock of a queued job was first refused, by the database's clock. The worker loses patience, and not
+        his session: where sessions end whenever they idle, a job that somebody has locked would be stranded else."""
         self._sessions = sessions
         self._connection = connect()
         self._worker = sessions.opened(self._connection)
@@ -106,7 +110,12 @@ class PostgresClaims:
 
     def memory(self) -> Memory:
         """What the worker session knows; nothing, if it is not the session that learned it."""
-        begun = self._connection.begun()
+        self._connection.begun()
+        return self._remembered()
+
+    def _remembered(self) -> Memory:
+        """The same, without beginning a session: what was just done on it is committed, and fails no more."""
+        begun = self._connection.sessions_begun
         if begun != self._memory.session:
             self.counts.sessions_lost += self._memory.session > 0
             self._memory = Memory(session=begun)
@@ -114,10 +123,10 @@ class PostgresClaims:
 
     def first_refused(self, attempt: Attempt, now: datetime) -> datetime:
         """When the lock of a queued job was first refused for this attempt: now, if it never was before."""
-        refusals = self.memory().refusals
-        if len(refusals) >= REFUSALS_MAX:
-            del refusals[next(iter(refusals))]
-        return refusals.setdefault(attempt, now)
+        with held(self._connection):
+            if attempt not in self.refusals and len(self.refusals) >= REFUSALS_MAX:
+                del self.refusals[next(iter(self.refusals))]
+            return self.refusals.setdefault(attempt, now)
 
     def claimed(self, parameters: Parameters, name: str) -> Row | None:
         """Run a claiming statement on the worker session, and keep the map true, whatever becomes of it."""
@@ -127,13 +136,22 @@ class PostgresClaims:
         with held(self._connection):
             asked = {**parameters, "advisory_locks": True, "held": list(self.memory().held)}
             try:
-                row = _first(self.session().run(self.dialect.statements[name], asked))
+                return self._noted(name, asked)
             except DatabaseError:
-                self._give_back_unknown()
                 raise
-            if row is not None:
-                self._note(self.memory(), row)
-            return row
+            except BaseException:
+                self._connection.close()  # interrupted: a lock may be held that the map lacks
+                raise
+
+    def _noted(self, name: str, asked: Parameters) -> Row | None:
+        try:
+            row = _first(self.session().run(self.dialect.statements[name], asked))
+        except DatabaseError:
+            self._give_back_unknown()
+            raise
+        if row is not None:
+            self._note(self._remembered(), row)
+        return row
 
     def _note(self, memory: Memory, row: Row) -> None:
         job_id, won = row["candidate"], row["id"] is not None
@@ -148,10 +166,14 @@ class PostgresClaims:
         if job_id not in self._memory.held:
             return
         with held(self._connection):
-            memory = self.memory()
-            if memory.held.get(job_id) == lease_token:  # impl: PS-LOCKS-8
-                del memory.held[job_id]
-                self._unlock(job_id)
+            memory = self._remembered()
+            try:
+                if memory.held.get(job_id) == lease_token:  # impl: PS-LOCKS-8
+                    self._unlock(job_id)
+                    del memory.held[job_id]
+            except BaseException:
+                self._connection.close()  # interrupted: the lock may be gone that the map has
+                raise
 
     def _unlock(self, job_id: int) -> None:
         """Give a lock back; the change of state that it was for has been committed."""
@@ -199,6 +221,9 @@ class _PostgresClaim:
         self._refused: list[int] = []
         self._impatient: list[str] = []
         self._limit = claims.session().patience()
+        # To pass by is work and no wait for others, so it may take as long as a statement may: a queue of locked jobs
+        # is then left to the next call, which remembers them.
+        self._passing = Patience(claims.claim_seconds)
 
     def step(self, *, fails_exhausted: bool) -> Step:
         while True:
@@ -211,23 +236,24 @@ class _PostgresClaim:
             if job is not None:
                 return Step(exhausted=False, job=job)
             self._note_refusal(row)
+            self._passing.check(TransientConflict("other sessions hold the locks of too many queued jobs"))
 
-    def this(self) -> JobRow | None:
+    def this(self) -> Step:
         while True:
             row = self._asked("acquire_this_job")
             job = None if row is None else self._job(row)
             if row is None or job is not None:
-                return job
+                return Step(exhausted=False, job=job)
             self._note_refusal(row)
             if row["candidate"] in self._refused:
-                return None
+                return Step(exhausted=False, refused=True)
 
     def _asked(self, name: str, **more: Any) -> Row | None:  # noqa: ANN401 - parameters of a statement
         known = {"refused": self._refused, "impatient": self._impatient}
         return self._limit.retry(lambda: self._claims.claimed({**self._parameters, **known, **more}, name))
 
     def _job(self, row: Row) -> JobRow | None:
-        return None if row["id"] is None else self._claims.dialect.job(row)
+        return None if row["id"] is None else claimed_job(self._claims.dialect, row)
 
     def _note_refusal(self, row: Row) -> None:
         """Remember the refusal; from the one on that exceeds the patience, claim without the lock.

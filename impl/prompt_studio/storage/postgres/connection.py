@@ -15,8 +15,10 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import pq, sql
+from psycopg.abc import Buffer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
@@ -79,6 +81,7 @@ class Server:
     def set_up(self, handle: Handle) -> None:
         """Make a connection ours."""
         send_numbers_in_one_size(handle)
+        handle.adapters.register_loader("timestamptz", TimeLoader)
         handle.prepare_threshold = None if self.settings.transaction_pooler else 0
         if not self.settings.transaction_pooler:
             bound_every_wait(handle, self.settings)
@@ -90,6 +93,20 @@ def send_numbers_in_one_size(handle: Handle) -> None:
     psycopg chooses the smallest type that holds the value, and the server plans a statement once for each combination.
     """
     handle.adapters.register_dumper(int, Int8Dumper)
+
+
+class TimeLoader(TimestamptzLoader):
+    """Times; one that is out of Python's range, as infinity is, stays the server's text.
+
+    Whoever reads the row can then say which one it is, and a claim that was carried out is not lost in the reading.
+    """
+
+    def load(self, data: Buffer) -> Any:  # noqa: ANN401 - a datetime, or else text
+        """The time, or what the server said."""
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return bytes(data).decode()
 
 
 def bound_every_wait(handle: Handle, settings: Settings) -> None:
@@ -104,6 +121,7 @@ def bound_every_wait(handle: Handle, settings: Settings) -> None:
         "lock_timeout": f"{max(1, round(settings.write_retry_seconds * 1000))}ms",
         "statement_timeout": f"{round(settings.statement_seconds * 1000)}ms",
         "idle_in_transaction_session_timeout": f"{round(settings.idle_in_transaction_seconds * 1000)}ms",
+        "idle_session_timeout": "0",
         "default_transaction_isolation": "read committed",
         "enable_bitmapscan": "off",
         "timezone": "UTC",

@@ -25,6 +25,10 @@ INSERT INTO prompt_studio_job_queue (
 -- One job by its id.
 SELECT * FROM prompt_studio_job_queue WHERE id = :job_id;
 
+-- name: get_job_to_lease
+-- One job, and whether it can be leased by its name now.
+SELECT *, status = 'queued' AND available_at <= ${now} AS leasable FROM prompt_studio_job_queue WHERE id = :job_id;
+
 -- name: get_job_by_uuid
 -- One job by its uuid.
 SELECT * FROM prompt_studio_job_queue WHERE uuid = :uuid;

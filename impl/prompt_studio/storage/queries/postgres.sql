@@ -3,7 +3,7 @@
 -- At READ COMMITTED a statement sees what was committed when it began. So a row that was found is locked as it is now
 -- (FOR NO KEY UPDATE, which follows it to its newest version and looks at the conditions again), rows that others have
 -- locked are passed by (SKIP LOCKED), and the UPDATE repeats every condition, since only it decides. `clock` is the one
--- reading of the time. What must happen once is MATERIALIZED: a planner may run anything else as often as it likes.
+-- reading of the time; `${instant}` reads it. What must happen once is MATERIALIZED: a planner may run anything else as often as it likes.
 
 -- name: acquire_best_job
 -- Differs because several sessions claim at once, and because a claim also takes the job's advisory lock.
@@ -76,19 +76,20 @@ FROM gate LEFT JOIN won ON TRUE LEFT JOIN spent ON TRUE;
 
 -- name: acquire_this_job
 -- Differs because a claim also takes the job's advisory lock; it answers as the claim of the best job does.
-WITH ${clock},
-candidate AS MATERIALIZED (
-    SELECT id, lease_token FROM prompt_studio_job_queue
-    WHERE id = :job_id AND status = 'queued' AND available_at <= ${now}
+-- It waits for the row, and a lease that was counted from before the wait might be over: the clock is read after it.
+WITH candidate AS MATERIALIZED (
+    SELECT id, lease_token, available_at FROM prompt_studio_job_queue
+    WHERE id = :job_id AND status = 'queued'
     FOR NO KEY UPDATE
 ),
+clock AS MATERIALIZED (SELECT ${instant} AS now FROM candidate),
 gate AS MATERIALIZED (
     SELECT id, lease_token,
         id || '/' || lease_token = ANY(CAST(:impatient AS TEXT[])) AS impatient,
         CASE WHEN NOT CAST(:advisory_locks AS BOOLEAN) OR id = ANY(CAST(:held AS BIGINT[]))
             OR id || '/' || lease_token = ANY(CAST(:impatient AS TEXT[])) THEN NULL
         ELSE pg_try_advisory_lock(id) END AS locked
-    FROM candidate
+    FROM candidate WHERE available_at <= ${now}
 ),
 won AS (
     UPDATE prompt_studio_job_queue
