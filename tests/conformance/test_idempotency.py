@@ -12,6 +12,10 @@ from tests.conformance.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.conformance
 
+LONGEST = "".join(
+    map(chr, range(0x1F300, 0x1F300 + 255))
+)  # four bytes each, and no two alike, so nothing is compressed
+
 every_scope = pytest.mark.parametrize("user", ["ann", None])
 
 
@@ -114,3 +118,35 @@ class TestLookupIdempotency:
         key = 255 * "\N{SNOWMAN}"
         database.record_idempotency(key, key, -(2**63), key)
         assert database.lookup_idempotency(key, key, key) == -(2**63)
+
+
+class TestTheLongestKeys:
+    @pytest.mark.parametrize("user", [LONGEST, None])
+    @pytest.mark.verifies("PS-IDEMPOTENCY-PG-2", "PS-IDEMPOTENCY-SCOPE-1", "INV-BACKENDS-AGREE")
+    def test_are_recorded_and_found(self, database: PromptStudioDatabase, user: str | None) -> None:
+        assert database.lookup_idempotency(LONGEST, LONGEST, user) is None
+        assert database.record_idempotency(LONGEST, LONGEST, 5, user) == IdempotencyRecord(5, created=True)
+        assert database.record_idempotency(LONGEST, LONGEST, 6, user) == IdempotencyRecord(5, created=False)
+        assert database.lookup_idempotency(LONGEST, LONGEST, user) == 5
+
+    @pytest.mark.verifies("PS-IDEMPOTENCY-SCOPE-1", "PS-IDEMPOTENCY-SCOPE-3", "INV-BACKENDS-AGREE")
+    def test_differ_in_their_last_character(self, database: PromptStudioDatabase) -> None:
+        other = LONGEST[:-1] + "x"
+        scopes = [(LONGEST, LONGEST, LONGEST), (other, LONGEST, LONGEST), (LONGEST, other, LONGEST)]
+        scopes += [(LONGEST, LONGEST, other)]
+        for number, (kind, key, user) in enumerate([*scopes, *scopes]):
+            told = database.record_idempotency(kind, key, number, user)
+            assert told == IdempotencyRecord(number % len(scopes), created=number < len(scopes))
+            assert database.lookup_idempotency(kind, key, user) == number % len(scopes)
+
+    @pytest.mark.parametrize(
+        ("user", "other"),
+        [("\\\\", "\\"), ("\\x41", "A"), ("\\101", "A"), ("\\", "\\\\"), ("%", "%%"), ("é", "e\u0301")],
+    )
+    @pytest.mark.verifies("PS-IDEMPOTENCY-SCOPE-1", "INV-NO-CROSS-USER")
+    def test_of_users_whose_names_a_database_might_take_for_one(
+        self, database: PromptStudioDatabase, user: str, other: str
+    ) -> None:
+        assert database.record_idempotency("prompt", "k", 5, user).created
+        assert database.record_idempotency("prompt", "k", 6, other).created
+        assert [database.lookup_idempotency("prompt", "k", name) for name in (user, other)] == [5, 6]

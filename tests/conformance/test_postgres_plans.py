@@ -303,6 +303,13 @@ class TestPlans:
     ) -> None:
         assert planner.plan(name, settings).reads() == [("Index Scan", index)]
 
+    @every_planner
+    @pytest.mark.verifies("PS-IDEMPOTENCY-SCOPE-1")
+    def test_of_a_users_lookup_use_the_whole_index(self, planner: Planner, settings: dict[str, str]) -> None:
+        (node,) = (node for node in planner.plan("lookup_key_of_user", settings).nodes if "Index Cond" in node)
+        for part in ("entity_type = ", "idempotency_key = ", "sha256("):
+            assert part in node["Index Cond"]
+
 
 class TestClaims:
     @pytest.mark.verifies("PS-LOCKS-5", "PS-CONCURRENCY-1")

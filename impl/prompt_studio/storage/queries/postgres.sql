@@ -132,6 +132,27 @@ DELETE FROM prompt_studio_job_queue
 WHERE id = ANY(ARRAY(SELECT CAST(json_array_elements_text(CAST(:ids AS JSON)) AS BIGINT))) AND revision < 0
 RETURNING id;
 
+-- name: lookup_key_of_user
+-- Differs because the index has the user's digest, as three long texts are too long for it.
+SELECT entity_id FROM prompt_studio_idempotency
+WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
+    AND user_id = :user_id -- impl: PS-IDEMPOTENCY-SCOPE-1
+    AND sha256(CAST(replace(user_id, E'\\', E'\\\\') AS BYTEA))
+        = sha256(CAST(replace(CAST(:user_id AS TEXT), E'\\', E'\\\\') AS BYTEA))
+    AND (CAST(:retention_milliseconds AS BIGINT) IS NULL -- impl: PS-IDEMPOTENCY-PG-1
+        OR created_at + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} > ${now});
+
+-- name: record_key_of_user
+-- Differs because the index has the user's digest.
+INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, created_at)
+VALUES (:entity_type, :idempotency_key, :user_id, :entity_id, ${now})
+ON CONFLICT (entity_type, idempotency_key, sha256(CAST(replace(user_id, E'\\', E'\\\\') AS BYTEA)))
+    WHERE user_id IS NOT NULL -- impl: PS-IDEMPOTENCY-PG-2
+DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = NULL
+    WHERE known.created_at -- impl: PS-IDEMPOTENCY-PG-3
+        + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} <= ${now}
+RETURNING entity_id;
+
 -- name: job_stats
 -- Differs because a difference of times is an interval, and a sum of whole numbers is a decimal.
 SELECT status, job_type, COUNT(*) AS jobs,

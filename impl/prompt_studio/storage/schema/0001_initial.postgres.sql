@@ -148,9 +148,11 @@ CREATE TABLE prompt_studio_idempotency (
 );
 
 -- name: create_scope_of_a_user
--- One row for each key of a user.
-CREATE UNIQUE INDEX uq_ps_idem_user
-ON prompt_studio_idempotency (entity_type, idempotency_key, user_id) WHERE user_id IS NOT NULL;
+-- One row for each key of a user. Three texts of 255 characters may be longer than an entry of an index can be, and two
+-- may not: so the user is a digest of his bytes, which are those of the text with its backslashes kept.
+CREATE UNIQUE INDEX uq_ps_idem_user ON prompt_studio_idempotency (
+    entity_type, idempotency_key, sha256(CAST(replace(user_id, E'\\', E'\\\\') AS BYTEA))
+) WHERE user_id IS NOT NULL;
 
 -- name: create_scope_without_user
 -- One row for each key that belongs to nobody: in a plain UNIQUE, NULLs never conflict.
