@@ -233,6 +233,58 @@ class TestWhatCannotBeConverted:
                 migrate(path, dry_run=dry_run)
         assert place.dump() == before
 
+    @pytest.mark.parametrize(
+        ("values", "says"),
+        [
+            ({"payload": "{"}, "job 2: the payload is not JSON"),
+            ({"payload": '{"x": NaN}'}, "job 2: the payload is not JSON"),
+            ({"payload": None}, "job 2: the payload is not JSON"),
+            ({"result": "-Infinity"}, "job 2: the result is not JSON"),
+        ],
+    )
+    def test_is_named_on_a_server_whose_json_is_text(
+        self, postgres_database: str, values: dict[str, object], says: str
+    ) -> None:
+        place = PostgresPlace(postgres_database)
+        place.tables = [table.replace("JSONB NOT NULL", "TEXT").replace("JSONB", "TEXT") for table in place.tables]
+        make_old(place, rows=[job(), job(status="failed", **values)])
+        before = place.dump()
+        for dry_run in (True, False):
+            with pytest.raises(SchemaError, match=f"nothing was changed, .*{says}.: mend or delete them"):
+                migrate(place.location, dry_run=dry_run)
+        assert place.dump() == before
+
+    @pytest.mark.parametrize("column", ["payload", "result"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"x": ' + 641 * "7" + "}",
+            "[-" + 5_000 * "7" + "]",
+            101 * "[" + 101 * "]",
+            3_000 * '{"x":' + "1" + 3_000 * "}",
+        ],
+        ids=["641 digits", "5,000 digits", "101 levels", "3,000 levels"],
+    )
+    def test_may_be_what_the_store_could_not_read_back(self, place: Place, column: str, text: str) -> None:
+        make_old(place, rows=[job(), job(**{"status": "failed", column: text})])
+        before = place.dump()
+        for dry_run in (True, False):
+            with pytest.raises(SchemaError, match=rf"job 2: the {column} is (?:not JSON|too deep, or has too long a)"):
+                migrate(place.location, dry_run=dry_run)
+        assert place.dump() == before
+
+    @pytest.mark.parametrize(
+        "text",
+        ['{"x": -' + 640 * "7" + "}", 100 * "[" + 100 * "]", "[" + 200 * "[]," + "1]", '{"x": "' + 5_000 * "7" + '"}'],
+        ids=["640 digits", "100 levels", "many lists", "digits in a string"],
+    )
+    def test_is_not_what_only_looks_like_it(self, place: Place, text: str) -> None:
+        make_old(place, rows=[job(payload=text, status="completed", result=text)])
+        migrate(place.location)
+        with PromptStudioDatabase(place.location, "tester") as database:
+            (found,) = database.list_jobs()
+        assert found["payload"] == found["result"] == json.loads(text)
+
     def test_is_named_on_a_server_that_stays_as_it_is(self, postgres_database: str) -> None:
         place = PostgresPlace(postgres_database)
         make_old(place, rows=[job(), job(created_at="infinity")], keys=[key("a", 1, created_at="-infinity")])

@@ -7,9 +7,11 @@ it leaves the database as it was; a dry run does the first half, and ends it.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from prompt_studio.errors import SchemaError
@@ -18,6 +20,7 @@ from prompt_studio.storage.dialect import NO_PARAMETERS, Connection, Parameters,
 from prompt_studio.storage.statements import Statement, Statements
 from prompt_studio.storage.transactions import ROLLBACK, Session
 from prompt_studio.storage.versions import JOB_TABLE, KEY_TABLE, SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
+from prompt_studio.values import JSON_DEPTH_MAX, JSON_DIGITS_MAX
 
 COMPLAINTS_SHOWN: Final = 20
 SECONDS_MIN: Final = 0.1
@@ -243,12 +246,28 @@ class Migration:
 
     def _refuse_unconvertible(self) -> None:
         complaints = self._named("list_complaints", {"limit": COMPLAINTS_SHOWN})
+        complaints = complaints or list(islice(self._unreadable(), COMPLAINTS_SHOWN))
         if complaints:
             rows = "; ".join(f"{row['kind']} {row['id']}: {row['complaint']}" for row in complaints)
             raise SchemaError(
                 f"{self._site.place.name}: nothing was changed, since rows cannot be converted ({rows}): "
                 f"mend or delete them, then migrate (at most {COMPLAINTS_SHOWN} are shown)"
             )
+
+    def _unreadable(self) -> Iterator[Row]:
+        """A complaint for each text that is JSON, and that the store could not read all the same."""
+        suspects = self._named("list_suspects")
+        if suspects:
+            self._named("find_jobs_by_id")
+        for suspect in suspects:  # one by one: there may be many, and each may be large
+            (texts,) = self._named("read_suspect", {"id": suspect["id"]})
+            for name in ("payload", "result"):
+                if not _is_readable(texts[name]):  # impl: PS-MIGRATION-9
+                    yield {
+                        "kind": "job",
+                        "id": suspect["id"],
+                        "complaint": f"the {name} is too deep, or has too long a number",
+                    }
 
     def _make_schema(self, found: int) -> None:
         if not self._dry_run:
@@ -298,3 +317,27 @@ class Migration:
                 else "measured"
             ),
         )
+
+
+def _is_readable(text: str | None) -> bool:
+    """Whether a stored text keeps to the limits of new ones, so that it is read whatever Python's settings are."""
+    if text is None:
+        return True
+    try:
+        pending: list[tuple[object, int]] = [(json.loads(text, parse_int=_short_number), 1)]
+    except (ValueError, RecursionError):
+        return False
+    while pending:
+        item, depth = pending.pop()
+        if isinstance(item, (dict, list)):
+            if depth > JSON_DEPTH_MAX:
+                return False
+            children = item.values() if isinstance(item, dict) else item
+            pending.extend((child, depth + 1) for child in children)
+    return True
+
+
+def _short_number(digits: str) -> int:
+    if len(digits.removeprefix("-")) > JSON_DIGITS_MAX:
+        raise ValueError("too many digits")
+    return 0

@@ -8,6 +8,16 @@
 -- A large table may take longer than any call of the store may.
 SET LOCAL statement_timeout = 0;
 
+-- name: make_is_json
+-- A cast would end the migration with nothing said of which row; `IS JSON` came with version 16.
+CREATE FUNCTION pg_temp.prompt_studio_is_json(value TEXT) RETURNS BOOLEAN LANGUAGE plpgsql AS '
+BEGIN
+    PERFORM CAST(value AS JSON);
+    RETURN TRUE;
+EXCEPTION WHEN invalid_text_representation OR statement_too_complex THEN
+    RETURN FALSE;
+END';
+
 -- name: lock_prompt_studio_job_queue
 -- Nobody else reads or writes the jobs until this transaction ends.
 LOCK TABLE prompt_studio_job_queue IN ACCESS EXCLUSIVE MODE;
@@ -132,6 +142,8 @@ SELECT id,
         OR created_at IS NULL AS default_given,
     made > ${now} AS future,
     CASE
+        WHEN payload IS NULL OR NOT pg_temp.prompt_studio_is_json(payload) THEN 'the payload is not JSON'
+        WHEN NOT pg_temp.prompt_studio_is_json(result) THEN 'the result is not JSON'
         WHEN created_at NOT BETWEEN '0001-01-02' AND '9999-12-30' OR started_at NOT BETWEEN '0001-01-02' AND '9999-12-30'
             OR completed_at NOT BETWEEN '0001-01-02' AND '9999-12-30'
             OR leased_until NOT BETWEEN '0001-01-02' AND '9999-12-30' THEN 'a time cannot be read'
@@ -140,6 +152,16 @@ SELECT id,
             THEN 'the type or status is unknown'
     END AS complaint -- impl: PS-MIGRATION-9
 FROM counted;
+
+-- name: list_suspects
+-- The jobs with JSON that may be too deep for the store, or may have a number that is too long: 641 digits in a row, in
+-- parts, since a pattern repeats at most 255 times.
+SELECT id FROM prompt_studio_new_jobs
+WHERE length(payload) - length(replace(replace(payload, '[', ''), '{', '')) > 100
+    OR length(result) - length(replace(replace(result, '[', ''), '{', '')) > 100
+    OR (length(payload) > 640 AND payload ~ '[0-9]{255}[0-9]{255}[0-9]{131}')
+    OR (length(result) > 640 AND result ~ '[0-9]{255}[0-9]{255}[0-9]{131}')
+ORDER BY id;
 
 -- name: convert_keys
 -- The keys in their new form, each with the first row of its scope; of those that no call could ask for there is none.

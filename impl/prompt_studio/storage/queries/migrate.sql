@@ -7,6 +7,14 @@ UNION ALL
 SELECT 'key', id, complaint FROM prompt_studio_new_keys WHERE complaint IS NOT NULL
 ORDER BY kind, id LIMIT :limit;
 
+-- name: find_jobs_by_id
+-- So that each of the suspects is found at once.
+CREATE INDEX prompt_studio_new_jobs_id ON prompt_studio_new_jobs (id);
+
+-- name: read_suspect
+-- One of them.
+SELECT payload, result FROM prompt_studio_new_jobs WHERE id = :id;
+
 -- name: count_changed_jobs
 -- How many jobs there are, and what becomes of them.
 SELECT COUNT(*) AS jobs,

@@ -111,6 +111,15 @@ SELECT id,
     END AS complaint -- impl: PS-MIGRATION-9
 FROM counted;
 
+-- name: list_suspects
+-- The jobs with JSON that may be too deep for the store, or may have a number that is too long: 641 digits in a row.
+SELECT id FROM prompt_studio_new_jobs
+WHERE length(payload) - length(replace(replace(payload, '[', ''), '{', '')) > 100
+    OR length(result) - length(replace(replace(result, '[', ''), '{', '')) > 100
+    OR payload GLOB '*' || replace(hex(zeroblob(641)), '00', '[0-9]') || '*'
+    OR result GLOB '*' || replace(hex(zeroblob(641)), '00', '[0-9]') || '*'
+ORDER BY id;
+
 -- name: convert_keys
 -- The keys in their new form, each with the first row of its scope; of those that no call could ask for there is none.
 CREATE TEMP TABLE prompt_studio_new_keys AS
