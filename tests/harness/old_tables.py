@@ -212,7 +212,7 @@ class Place(ABC):
 class SqlitePlace(Place):
     """A file."""
 
-    tables = SQLITE_TABLES
+    tables: Sequence[str] = SQLITE_TABLES
     writes = OLD_SQLITE_WRITES
     refuse_every_update = (
         "DROP TRIGGER prompt_studio_refuse_old_update",
@@ -260,7 +260,7 @@ class SqlitePlace(Place):
 class PostgresPlace(Place):
     """A database of a server."""
 
-    tables = POSTGRES_TABLES
+    tables: Sequence[str] = POSTGRES_TABLES
     writes = OLD_POSTGRES_WRITES
     refuse_every_update = (
         (
