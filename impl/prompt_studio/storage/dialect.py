@@ -6,6 +6,7 @@ At most ten questions. An operation that wants to ask an eleventh probably wants
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from prompt_studio.jobs import JobRow
@@ -30,6 +31,12 @@ class Lock(Protocol):
 
     def release(self) -> None:
         """Give it back."""
+
+    def __enter__(self) -> bool: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
 
 class Connection(Protocol):

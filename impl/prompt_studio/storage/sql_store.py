@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 from prompt_studio.config import Settings
 from prompt_studio.storage.api import JobStore
@@ -51,6 +51,7 @@ class SqlStore(JobOperations, LeaseOperations, IdempotencyOperations, Statistics
 
     def close(self) -> None:
         """Close all connections of this process."""
-        self._claims.close()
-        self._sessions.close()
-        self._dialect.close()
+        with ExitStack() as each:  # from the last to the first, and all of them, whichever cannot
+            each.callback(self._dialect.close)
+            each.callback(self._sessions.close)
+            each.callback(self._claims.close)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from prompt_studio.errors import DatabaseError, InputError, StoreUnavailable
-from prompt_studio.storage.dialect import NO_PARAMETERS, Connection, Dialect, Parameters, Row
+from prompt_studio.storage.dialect import NO_PARAMETERS, Connection, Dialect, Lock, Parameters, Row
 from prompt_studio.storage.patience import Patience
 from prompt_studio.storage.statements import Statement
 
@@ -187,15 +187,13 @@ class Session:
             self._connection.close()
 
 
-@contextmanager
-def held(connection: Connection) -> Iterator[None]:
-    """Keep other threads from closing the connection, as they do before a fork and at the end."""
-    lock = connection.busy  # in a forked child the connection gets another
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def held(connection: Connection) -> Lock:
+    """Keep other threads from closing the connection, as they do before a fork and at the end.
+
+    It is the lock itself, since an interruption can come between an `acquire()` and the `try` after it, and cannot
+    come into `with`.
+    """
+    return connection.busy  # in a forked child the connection gets another
 
 
 class Sessions:
