@@ -34,10 +34,12 @@ class Settings:
         advisory_locks: Postgres: a claimed job is also held by an advisory lock of its worker's session.
         patience_seconds: how long a worker may be refused one queued job by its lock; None: as long as its lease.
         pool_connections: Postgres: how many connections there are at most, beside the one that holds locks.
-        statement_seconds: Postgres: the longest that one statement may run.
+        statement_seconds: Postgres: the longest that one statement may run. Without an answer for five seconds more,
+            its session ends.
         idle_in_transaction_seconds: Postgres: the longest pause within a transaction before the server ends it.
         transaction_pooler: Postgres: between us and the server there is a proxy that changes server connections between
-            transactions. Nothing is prepared, no timeout is set (the role must have them), and there are no locks.
+            transactions. Nothing is prepared and there are no locks. No session is set up: the role must have the
+            settings that `specs/backends.md` lists.
     """
 
     lease_seconds: int = LEASE_SECONDS_DEFAULT

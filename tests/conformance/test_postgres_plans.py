@@ -206,6 +206,18 @@ def large(postgres_server: Server) -> Iterator[str]:
     postgres_server.drop_database(name)
 
 
+@pytest.fixture
+def small(postgres_database: str) -> Iterator[Planner]:
+    """A queue of which the server knows that it is small."""
+    statements = PostgresDialect(postgres_database, Settings(), clock=None, create=False).statements
+    with PromptStudioDatabase(postgres_database, "tester", settings=Settings()) as database:
+        for number in range(10):
+            database.create_job("evaluation", number, {})
+    with closing(connection.Server(postgres_database, Settings()).connect()) as session:
+        session.execute("ANALYZE")
+        yield Planner(session, statements)
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["unknown", "analyzed"])
 def planner(large: str, request: pytest.FixtureRequest) -> Iterator[Planner]:
     statements = PostgresDialect(large, Settings(), clock=None, create=False).statements
@@ -231,6 +243,22 @@ class TestPlans:
         assert sorted(plan.rows("ModifyTable")) == [0, 1]
         assert plan.visited(QUEUED) == 3  # the two that are refused, and the one
         assert plan.locks == [BEST]
+
+    @pytest.mark.parametrize(
+        ("name", "index"),
+        [
+            ("acquire_best_job", QUEUED),
+            ("get_job", BY_ID),
+            ("lookup_key_of_user", "uq_ps_idem_user"),
+        ],
+    )
+    @pytest.mark.verifies("PS-LOCKS-5")
+    def test_that_are_made_while_the_queue_is_small_will_do_when_it_is_large(
+        self, small: Planner, name: str, index: str
+    ) -> None:
+        reads = small.plan(name, PLANNERS["generic"]).reads()
+        assert {node for node, _ in reads} == {"Index Scan"}
+        assert ("Index Scan", index) in reads
 
     def test_that_sort_the_queue_are_noticed(self, planner: Planner) -> None:
         plan = planner.plan("acquire_best_job", {"enable_indexscan": "off", "enable_bitmapscan": "on"})

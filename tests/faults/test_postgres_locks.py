@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from prompt_studio import DatabaseError, JobRow, PromptStudioDatabase, Settings, TransientConflict
+from prompt_studio import DatabaseError, JobRow, PromptStudioDatabase, Settings, StoreUnavailable, TransientConflict
 from prompt_studio.storage.postgres import claims as claims_module
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from tests.conformance.rows import claimed, stored
@@ -294,7 +294,7 @@ class TestAClaimThatFails:
         ("does", "error"),
         [
             ("RAISE EXCEPTION 'as arranged'; RETURN NEW;", DatabaseError),
-            ("PERFORM pg_sleep(60); RETURN NEW;", TransientConflict),
+            ("PERFORM pg_sleep(60); RETURN NEW;", StoreUnavailable),
             ("RETURN NULL;", TransientConflict),
         ],
         ids=["in the update", "by a timeout", "to update"],

@@ -10,9 +10,11 @@ import psycopg
 import pytest
 
 from prompt_studio import InputError, PromptStudioDatabase, SchemaError, Settings, StoreUnavailable
-from prompt_studio.storage.postgres.connection import PooledHandles, PostgresConnection, Server, is_alive
+from prompt_studio.storage.postgres import pool as pool_module
+from prompt_studio.storage.postgres.connection import PostgresConnection, Server, is_alive
+from prompt_studio.storage.postgres.pool import PooledHandles
 from prompt_studio.storage.statements import Statement
-from tests.conformance.rows import claimed
+from tests.conformance.rows import claimed, stored
 from tests.faults.server_sessions import Stranger, interfered, stranger_at
 from tests.harness.pooling_proxy import Order, pooling_proxy
 from tests.harness.postgres_server import SUPERUSER, PrivateServer
@@ -41,6 +43,63 @@ class TestOpening:
         with pytest.raises(StoreUnavailable, match="correct the user and password") as caught:
             PromptStudioDatabase(dsn, "tester")
         assert "wrong" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "location",
+        [
+            "postgresql://joe:hunter%2@db/queue",
+            "postgresql://joe:1/hunter2@db/queue",
+            "postgresql://joe:1@hunter2@db/queue",
+            "postgresql://joe:1?@hunter2@db/queue",
+            "postgresql://joe:1/hunter2?more@db/queue",
+        ],
+    )
+    @pytest.mark.verifies("PS-INPUT-1")
+    def test_with_a_password_that_needs_escapes_says_so_without_it(self, location: str) -> None:
+        with pytest.raises(InputError, match=r"must be a postgresql:// URL .*percent-encode") as caught:
+            PromptStudioDatabase(location, "tester")
+        assert "hunter" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+    def test_reads_what_may_stand_behind_the_user(self) -> None:
+        server = Server("postgresql://joe:h%40%2F?@db:5433/queue?options=-c%20a%3Db@c", Settings())
+        assert server.place == "db/queue"
+
+    @pytest.mark.verifies("PS-FAULTS-3", "PS-INPUT-4")
+    def test_of_a_database_that_cannot_keep_every_text_is_refused(self, private_server: PrivateServer) -> None:
+        with stranger_at(private_server.dsn("postgres")) as stranger:
+            stranger.run("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+            try:
+                with pytest.raises(SchemaError, match="has the encoding LATIN1: make a database with"):
+                    PromptStudioDatabase(private_server.dsn("latin"), "tester", settings=BRIEF)
+                with stranger_at(private_server.dsn("latin")) as inside:
+                    assert inside.run("SELECT 1 FROM pg_tables WHERE schemaname = current_schema()") == []
+            finally:
+                stranger.run("DROP DATABASE latin WITH (FORCE)")
+
+    @pytest.mark.verifies("PS-INPUT-4")
+    def test_sends_every_text_whatever_the_environment_says(
+        self, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+        with PromptStudioDatabase(postgres_database, "tester", settings=BRIEF) as database:
+            job = database.create_job("evaluation", 1, {})
+            claimed(database)
+            assert database.fail_job(job["id"], lease_token=1, error_message="漢", retryable=False)
+            assert stored(database, job["id"])["error_message"] == "漢"
+
+    @pytest.mark.verifies("PS-FAULTS-4")
+    def test_of_a_database_with_another_style_of_dates_reads_its_times(self, postgres_database: str) -> None:
+        name = psycopg.conninfo.conninfo_to_dict(postgres_database)["dbname"]
+        with stranger_at(postgres_database) as stranger:
+            stranger.run(f"ALTER DATABASE {name} SET datestyle = 'German'")
+        with PromptStudioDatabase(postgres_database, "tester", settings=BRIEF) as database:
+            job = database.create_job("evaluation", 1, {})
+            assert claimed(database)["id"] == job["id"]
+        with pytest.raises(StoreUnavailable, match=r"style German, DMY.*ALTER ROLE"):
+            PromptStudioDatabase(
+                postgres_database, "tester", settings=Settings(advisory_locks=False, transaction_pooler=True)
+            )
 
     def test_without_a_right_to_set_up_a_session_closes_it(
         self, postgres_database: str, monkeypatch: pytest.MonkeyPatch
@@ -181,11 +240,41 @@ class TestOpening:
 class TestHandles:
     def test_of_a_closed_pool_are_refused(self, postgres_database: str) -> None:
         handles = PooledHandles(Server(postgres_database, Settings()))
-        handles.close()  # before there is a pool: nothing to do
-        assert handles.give(handles.take())
+        idle, lent = handles.take(), handles.take()
+        handles.give(idle)
         handles.close()
+        handles.give(lent)
+        assert idle.closed
+        assert lent.closed
         with pytest.raises(StoreUnavailable, match="closed: open it again"):
             handles.take()
+
+    def test_that_are_old_are_replaced(self, postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        handles = PooledHandles(Server(postgres_database, Settings(pool_connections=1)))
+        first = handles.take()
+        handles.give(first)
+        assert handles.take() is first
+        monkeypatch.setattr(pool_module, "AGE_SECONDS_MAX", -1.0)
+        handles.give(first)
+        assert first.closed
+        second = handles.take()
+        assert not second.closed
+        handles.give(second)
+        assert second.closed
+
+    def test_that_come_back_while_the_pool_is_closed_are_closed(
+        self, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def close_first() -> float:
+            handles.close()
+            return 0.0
+
+        handles = PooledHandles(Server(postgres_database, Settings()))
+        handle = handles.take()
+        with monkeypatch.context() as patched:
+            patched.setattr("prompt_studio.storage.postgres.pool.time.monotonic", close_first)
+            handles.give(handle)
+        assert handle.closed
 
     def test_that_are_closed_are_not_alive(self, postgres_database: str) -> None:
         handle = Server(postgres_database, Settings()).connect()

@@ -128,6 +128,8 @@ class TestThreads:
             assert begun.wait(LIMIT_SECONDS)
             with pytest.raises(StoreUnavailable, match="in the middle of a claim"):
                 database.close()
+            others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            await_that(lambda: len(stranger.run(others)) == 1, "everything is closed but the session that claims")
             ended.set()
             had = call.result(LIMIT_SECONDS)
             assert had is not None

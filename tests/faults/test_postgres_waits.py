@@ -1,9 +1,10 @@
 """Waits that are cut short, plans that are out of date, and the type that each error of Postgres's becomes."""
 
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -37,19 +38,24 @@ pytestmark = pytest.mark.faults
 
 BRIEF = Settings(write_retry_seconds=0.15)
 
-# Another session has the row, and one of the two limits ends the wait.
-LIMITS = {
-    "lock_timeout": BRIEF,
-    "statement_timeout": replace(BRIEF, write_retry_seconds=0.25, statement_seconds=0.1),
+# Another session has the row, and one of the two limits ends the wait. The second one is not waited for again: who made
+# the statement too long is unknown, and it may be the statement itself.
+LIMITS: dict[str, tuple[Settings, type[DatabaseError], str]] = {
+    "lock_timeout": (BRIEF, TransientConflict, "others were in the way .*; nothing was written: repeat"),
+    "statement_timeout": (
+        replace(BRIEF, write_retry_seconds=10, statement_seconds=0.1),
+        StoreUnavailable,
+        "nothing was written: raise statement_seconds",
+    ),
 }
-every_limit = pytest.mark.parametrize("settings", LIMITS.values(), ids=LIMITS)
+every_limit = pytest.mark.parametrize(("settings", "error", "says"), LIMITS.values(), ids=LIMITS)
 
 
 class TestARowThatAnotherSessionHolds:
     @every_limit
     @pytest.mark.verifies("PS-FAULTS-1")
     def test_is_waited_for_within_the_limit_and_nothing_is_changed(
-        self, postgres_database: str, settings: Settings
+        self, postgres_database: str, settings: Settings, error: type[DatabaseError], says: str
     ) -> None:
         with (
             PromptStudioDatabase(postgres_database, "tester", settings=settings) as database,
@@ -57,8 +63,9 @@ class TestARowThatAnotherSessionHolds:
         ):
             job_id = database.create_job("evaluation", 1, {})["id"]
             job = claimed(database)
-            with stranger.holding(job_id), pytest.raises(TransientConflict, match="nothing was written: repeat"):
+            with stranger.holding(job_id), pytest.raises(error, match=says) as caught:
                 database.complete_job(job_id, lease_token=1)
+            assert not getattr(caught.value, "outcome_unknown", False)
             assert stored(database, job_id) == job
             assert stranger.locked() == [job_id]
             assert database.complete_job(job_id, lease_token=1).kind == "applied"
@@ -66,13 +73,15 @@ class TestARowThatAnotherSessionHolds:
 
     @every_limit
     @pytest.mark.verifies("PS-FAULTS-1", "INV-LOCKS-MATCH")
-    def test_is_not_locked_by_a_claim_that_names_it(self, postgres_database: str, settings: Settings) -> None:
+    def test_is_not_locked_by_a_claim_that_names_it(
+        self, postgres_database: str, settings: Settings, error: type[DatabaseError], says: str
+    ) -> None:
         with (
             PromptStudioDatabase(postgres_database, "tester", settings=settings) as database,
             stranger_at(postgres_database) as stranger,
         ):
             job = database.create_job("evaluation", 1, {})
-            with stranger.holding(job["id"]), pytest.raises(TransientConflict):
+            with stranger.holding(job["id"]), pytest.raises(error, match=says):
                 database.update_job_status(job["id"], "processing")
             assert stored(database, job["id"]) == job
             assert stranger.locked() == []
@@ -272,11 +281,31 @@ class TestAPlanFromBeforeAChangeOfTheSchema:
                 served.create_job("evaluation", 1, {})
 
         served.create_job("evaluation", 1, {})
-        with pytest.raises(TransientConflict, match="the schema was changed while it was in use"):
+        with pytest.raises(TransientConflict, match="the schema was changed while it was in use") as caught:
             change_it_meanwhile()
+        assert cast("psycopg.Error", caught.value.__cause__).diag.source_function == "RevalidateCachedQuery"
         assert served.count_jobs() == 1
         assert served.lookup_idempotency("job", "k", None) is None
         assert served.create_job("evaluation", 1, {})
+
+    @pytest.mark.verifies("PS-FAULTS-4")
+    def test_is_known_by_the_place_in_the_server_that_refuses_it(
+        self, served: PromptStudioDatabase, observer: Stranger
+    ) -> None:
+        observer.run(
+            "CREATE FUNCTION spoil() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = 'my cached plan'; END $$"
+        )
+        observer.run(
+            "CREATE TRIGGER spoiled BEFORE INSERT ON prompt_studio_job_queue FOR EACH ROW EXECUTE FUNCTION spoil()"
+        )
+        with pytest.raises(DatabaseError, match="my cached plan") as caught:
+            served.create_job("evaluation", 1, {})
+        assert type(caught.value) is DatabaseError
+
+    def test_is_known_by_its_words_when_a_proxy_leaves_out_the_place(self) -> None:
+        error = psycopg.errors.FeatureNotSupported("cached plan must not change result type")
+        assert type(typed(error, "here", unknown=True)) is TransientConflict
 
 
 class TestTyped:
@@ -284,7 +313,7 @@ class TestTyped:
         ("kind", "becomes"),
         [
             (psycopg.errors.LockNotAvailable, TransientConflict),
-            (psycopg.errors.QueryCanceled, TransientConflict),
+            (psycopg.errors.QueryCanceled, StoreUnavailable),
             (psycopg.errors.DeadlockDetected, TransientConflict),
             (psycopg.errors.SerializationFailure, TransientConflict),
             (psycopg.errors.IdleInTransactionSessionTimeout, StoreUnavailable),
@@ -292,6 +321,7 @@ class TestTyped:
             (psycopg.errors.ReadOnlySqlTransaction, StoreUnavailable),
             (psycopg.errors.DiskFull, StoreUnavailable),
             (psycopg.errors.OutOfMemory, StoreUnavailable),
+            (psycopg.errors.ProgramLimitExceeded, DatabaseError),
             (psycopg.errors.AdminShutdown, StoreUnavailable),
             (psycopg.OperationalError, StoreUnavailable),
             (psycopg.InterfaceError, StoreUnavailable),
@@ -310,6 +340,28 @@ class TestTyped:
         assert type(error) is becomes
         assert str(error).startswith("here/jobs: said: this")
         assert getattr(error, "outcome_unknown", False) is False
+
+    @pytest.mark.verifies("PS-FAULTS-2")
+    def test_knows_that_nothing_was_written_when_the_server_refuses_and_goes_on(
+        self, served: PromptStudioDatabase, observer: Stranger
+    ) -> None:
+        observer.run("CREATE INDEX wide ON prompt_studio_job_queue (payload)")
+        with pytest.raises(
+            DatabaseError, match=r"index row .*: nothing was written: make the values shorter"
+        ) as caught:
+            served.create_job("evaluation", 1, {"noise": secrets.token_hex(16_000)})
+        assert type(caught.value) is DatabaseError
+        observer.run(
+            "CREATE FUNCTION spoil() RETURNS TRIGGER LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'io_error', MESSAGE = 'bad disk'; END $$"
+        )
+        observer.run(
+            "CREATE TRIGGER spoiled BEFORE INSERT ON prompt_studio_job_queue FOR EACH ROW EXECUTE FUNCTION spoil()"
+        )
+        with pytest.raises(StoreUnavailable, match=r"bad disk.*: nothing was written; see that") as unavailable:
+            served.create_job("evaluation", 1, {})
+        assert not unavailable.value.outcome_unknown
+        assert served.count_jobs() == 0
 
     @pytest.mark.verifies("INV-EXECUTIONS-BOUNDED", "PS-FAULTS-4")
     def test_reports_a_broken_rule_under_its_name(self, served: PromptStudioDatabase, observer: Stranger) -> None:

@@ -7,11 +7,15 @@ holds advisory locks has a connection of its own, which no pool ever sees.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import select
 import threading
-from typing import Any, Final, Protocol, cast
-from uuid import uuid4
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import psycopg
 from psycopg import pq, sql
@@ -20,46 +24,92 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.numeric import Int8Dumper
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from prompt_studio.config import Settings
-from prompt_studio.errors import InputError, StoreUnavailable
+from prompt_studio.errors import DatabaseError, InputError
 from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
-from prompt_studio.storage.postgres.trouble import is_outdated_plan, refused, typed
+from prompt_studio.storage.postgres.trouble import (
+    ends_session,
+    is_refusal,
+    refuse_date_style,
+    refuse_encoding,
+    refused,
+    typed,
+    unreadable,
+)
 from prompt_studio.storage.statements import Statement
 
-Handle = psycopg.Connection[DictRow]
-
 CONNECT_SECONDS_MAX: Final = 5
+ANSWER_SECONDS_MAX: Final = 5.0
+"""How much later than `statement_seconds` an answer may come. The server ends a statement in time, unless it stands
+still, or its host does, or the network."""
 APPLICATION: Final = "prompt_studio"
-# What a client must say for itself: without it a host that died is noticed after hours.
+# What a client must say for itself: without it a host that died is noticed after hours. The first three find out that
+# it is silent, the fourth that it does not take what is sent.
 _DEFAULTS: Final = {
     "connect_timeout": str(CONNECT_SECONDS_MAX),
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
     "application_name": APPLICATION,
 }
+# Whatever the location or the environment says: every text that we accept can be sent.
+_FIXED: Final = {"client_encoding": "utf8"}
+_USER: Final = re.compile(r"[^:]+://(?:[^@/]*@)?")
+_SETTLED: Final = frozenset({pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR})
+
 _inherited: Final[list[object]] = []
 """Connections that a forked child has from its parent: never used there, never closed, never collected."""
+
+Thing = TypeVar("Thing")
+
+
+class Handle(psycopg.Connection[DictRow]):
+    """A connection that does not wait for an answer for ever."""
+
+    answer_seconds = math.inf
+    born = -math.inf
+    """When it was opened, by the clock that never goes back."""
+    place: object = None
+    """The pool's, which is free when this handle is gone."""
+
+    def wait(self, gen: Generator[Any, Any, Thing], *arguments: Any, **options: Any) -> Thing:  # noqa: ANN401 - passed on
+        """Wait as psycopg does, and no longer than `answer_seconds`.
+
+        Raises:
+            OperationalError: no answer came; the connection is then in the middle of something.
+        """
+        return super().wait(_answered_within(self.answer_seconds, gen), *arguments, **options)
+
+
+def _answered_within(seconds: float, gen: Generator[Any, Any, Thing]) -> Generator[Any, Any, Thing]:
+    """The same generator; psycopg resumes it with nothing several times a second while nothing comes."""
+    deadline, ready = time.monotonic() + seconds, None
+    while True:
+        try:
+            wanted = gen.send(ready)
+        except StopIteration as end:
+            return cast("Thing", end.value)
+        ready = yield wanted
+        if not ready and time.monotonic() > deadline:
+            raise psycopg.OperationalError(f"the server gave no answer for {seconds:g} s")
 
 
 class Server:
     """How to reach one database."""
 
-    def __init__(self, dsn: str, settings: Settings) -> None:
-        """Read the DSN.
+    def __init__(self, dsn: str, settings: Settings, *, bare: bool = False) -> None:
+        """Read the DSN; on a bare connection nothing is set and nothing is prepared.
 
         Raises:
             InputError: it is none.
         """
-        try:
-            given = conninfo_to_dict(dsn)
-        except psycopg.ProgrammingError as error:
-            raise InputError(f"location must be a postgresql:// URL: {error}") from error
-        self.conninfo = make_conninfo("", **(_DEFAULTS | given))
+        given = _read(dsn)
+        self.conninfo = make_conninfo("", **(_DEFAULTS | given | _FIXED))
         self.place = f"{given.get('host') or 'localhost'}/{given.get('dbname') or given.get('user') or ''}"
         self.settings = settings
+        self._bare = bare
 
     def connect(self) -> Handle:
         """A new connection, set up.
@@ -68,7 +118,7 @@ class Server:
             DatabaseError: the server cannot be reached, or refuses.
         """
         try:
-            handle = psycopg.connect(self.conninfo, autocommit=True, row_factory=dict_row)
+            handle = Handle.connect(self.conninfo, autocommit=True, row_factory=dict_row)
         except psycopg.Error as error:
             raise refused(error, self.place) from error
         try:
@@ -76,15 +126,41 @@ class Server:
         except psycopg.Error as error:
             handle.close()
             raise typed(error, self.place, unknown=False) from error
+        except BaseException:
+            handle.close()
+            raise
         return handle
 
     def set_up(self, handle: Handle) -> None:
-        """Make a connection ours."""
+        """Make a connection ours.
+
+        Raises:
+            DatabaseError: it cannot be one of ours.
+        """
+        handle.answer_seconds = self.settings.statement_seconds + ANSWER_SECONDS_MAX
+        handle.born = time.monotonic()
+        refuse_encoding(handle.info.parameter_status("server_encoding"), self.place)
         send_numbers_in_one_size(handle)
         handle.adapters.register_loader("timestamptz", TimeLoader)
-        handle.prepare_threshold = None if self.settings.transaction_pooler else 0
-        if not self.settings.transaction_pooler:
+        handle.prepare_threshold = None if self._bare or self.settings.transaction_pooler else 0
+        if self.settings.transaction_pooler:
+            refuse_date_style(handle.info.parameter_status("DateStyle"), self.place)
+        elif not self._bare:
             bound_every_wait(handle, self.settings)
+
+
+def _read(dsn: str) -> dict[str, Any]:
+    """The parts of a URL. No message quotes it, or what libpq says about it: a password may be in either."""
+    advice = "percent-encode each of : / ? # @ % in its user and password"
+    # libpq reads up to the first @ or /, so that the rest of an unescaped password becomes the host or the database.
+    if "@" in _USER.sub("", dsn, count=1).partition("?")[0]:
+        raise InputError(f"location must be a postgresql:// URL with one @, behind the user and password: {advice}")
+    try:
+        return conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        raise InputError(
+            f"location must be a postgresql:// URL that libpq can read: {advice}, and see that each option is one"
+        ) from None
 
 
 def send_numbers_in_one_size(handle: Handle) -> None:
@@ -112,10 +188,12 @@ class TimeLoader(TimestamptzLoader):
 def bound_every_wait(handle: Handle, settings: Settings) -> None:
     """No wait is endless: `lock_timeout`, `statement_timeout`, `idle_in_transaction_session_timeout`.
 
-    Each statement sees what is committed when it begins, whatever the server's default: READ COMMITTED. And a queue
-    that was never analyzed is read in the order of its indexes: a bitmap of all that is queued would be sorted for each
-    claim. Behind a transaction pooler a SET would stay with a server connection that others use, so the role has to
-    have them.
+    Each statement sees what is committed when it begins, whatever the server's default: READ COMMITTED. Times are
+    written in the one style that can be read back. And a queue is read in the order of its indexes, also by a plan that
+    was made while it was small, or never analyzed: a bitmap of all that is queued would be sorted for each claim. What
+    is switched off looks expensive to the planner, and nothing of ours is worth compiling.
+
+    Behind a transaction pooler a SET would stay with a server connection that others use, so the role has to have them.
     """
     parts = {
         "lock_timeout": f"{max(1, round(settings.write_retry_seconds * 1000))}ms",
@@ -124,6 +202,9 @@ def bound_every_wait(handle: Handle, settings: Settings) -> None:
         "idle_session_timeout": "0",
         "default_transaction_isolation": "read committed",
         "enable_bitmapscan": "off",
+        "enable_seqscan": "off",
+        "jit": "off",
+        "DateStyle": "ISO",
         "timezone": "UTC",
     }
     calls = sql.SQL(", ").join(
@@ -149,110 +230,66 @@ def is_alive(handle: Handle) -> bool:
     return not handle.closed
 
 
+class PerProcess(Generic[Thing]):
+    """One thing for each process: a forked child makes its own, once, however many of its threads ask for it at once.
+
+    Its parent's stays what it was: never used there, never closed, never collected.
+    """
+
+    def __init__(self, make: Callable[[], Thing]) -> None:
+        self._make = make
+        self._all = {os.getpid(): make()}
+
+    def get(self) -> Thing:
+        """This process's."""
+        mine = self._all.get(os.getpid())
+        if mine is None:
+            _inherited.append(dict(self._all))
+            mine = self._all.setdefault(os.getpid(), self._make())  # atomic: whoever is second gets the first one's
+        return mine
+
+
 class Handles(Protocol):
-    """Where a connection's handle comes from, and where it goes when nothing is open on it."""
+    """Where a connection's handle comes from, and where it goes."""
+
+    @property
+    def lent(self) -> bool:
+        """Whether a handle is given back whenever nothing is open on it."""
 
     def take(self) -> Handle:
         """A live handle."""
 
-    def give(self, handle: Handle) -> bool:
-        """Take it back between transactions; False when its user shall keep it."""
-
-    def drop(self, handle: Handle) -> None:
-        """Take it back for good, whatever is open on it."""
-
-
-class PooledHandles:
-    """Handles that are borrowed for a statement or a transaction. A forked child gets a pool of its own."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._making = threading.Lock()
-        self._process = os.getpid()
-        self._pool: ConnectionPool[Handle] | None = None
-
-    def take(self) -> Handle:
-        """A live handle of this process.
-
-        Raises:
-            StoreUnavailable: none was free, or could be made, within the limit.
-        """
-        pool = self._opened()
-        try:
-            return pool.getconn()
-        except PoolClosed as error:
-            raise StoreUnavailable("this database was closed: open it again") from error
-        except PoolTimeout as error:
-            self._server.connect().close()  # says why there is none, if it is the server's refusal
-            raise StoreUnavailable(
-                f"{self._server.place}: all {self._server.settings.pool_connections} connections were in use for "
-                f"{self._server.settings.write_retry_seconds:g} s; nothing was written: raise pool_connections"
-            ) from error
-
-    def give(self, handle: Handle) -> bool:
-        """Back to the pool."""
-        self._opened().putconn(handle)
-        return True
-
-    def drop(self, handle: Handle) -> None:
-        """Closed, and back to the pool, which replaces it."""
-        handle.close()
-        self._opened().putconn(handle)
-
-    def close(self) -> None:
-        """Close the pool of this process."""
-        if self._pool is not None and self._process == os.getpid():
-            self._pool.close()
-
-    def _opened(self) -> ConnectionPool[Handle]:
-        if self._process != os.getpid():
-            _inherited.append((self._pool, self._making))
-            self._making, self._pool, self._process = threading.Lock(), None, os.getpid()
-        with self._making:
-            if self._pool is None:
-                self._pool = self._made()
-            return self._pool
-
-    def _made(self) -> ConnectionPool[Handle]:
-        settings = self._server.settings
-        return ConnectionPool(
-            self._server.conninfo,
-            connection_class=Handle,
-            kwargs={"autocommit": True, "row_factory": dict_row},
-            min_size=0,
-            max_size=settings.pool_connections,
-            configure=self._server.set_up,
-            check=_refuse_dead,
-            timeout=max(0.1, settings.write_retry_seconds),
-            num_workers=1,
-            name=f"{APPLICATION}-{uuid4().hex[:8]}",
-            open=True,
-        )
-
-
-def _refuse_dead(handle: Handle) -> None:
-    if not is_alive(handle):
-        raise psycopg.OperationalError("the server closed the connection while it was idle")
+    def give(self, handle: Handle) -> None:
+        """Take it back: closed, or with nothing open on it."""
 
 
 class OwnHandles:
     """The one handle of a session that must stay the same: kept between transactions, and never put into a pool."""
 
-    def __init__(self, server: Server) -> None:
+    lent: Final = False
+
+    def __init__(self, server: Server, *, endless: bool = False) -> None:
+        """Handles of this server; `endless`: their statements may take as long as the server lets them."""
         self._server = server
+        self._endless = endless
 
     def take(self) -> Handle:
         """A new handle."""
-        return self._server.connect()
+        handle = self._server.connect()
+        if self._endless:
+            handle.answer_seconds = math.inf
+        return handle
 
-    def give(self, handle: Handle) -> bool:
-        """Kept."""
-        del handle
-        return False
+    def give(self, handle: Handle) -> None:
+        """Nobody wants it."""
 
-    def drop(self, handle: Handle) -> None:
-        """Closed."""
-        handle.close()
+
+@dataclass(eq=False)
+class _Own:
+    """What a connection has in one process."""
+
+    busy: threading.RLock = field(default_factory=threading.RLock)
+    handle: Handle | None = None
 
 
 class PostgresConnection:
@@ -263,26 +300,22 @@ class PostgresConnection:
         self.sessions_begun = 0
         """How often a new server session was begun: when it grows, the locks of the one before are gone."""
         self._handles = handles
-        self._handle: Handle | None = None
-        self._process = os.getpid()
-        self._busy = threading.RLock()
+        self._own = PerProcess(_Own)
 
     @property
     def busy(self) -> threading.RLock:
         """Held while a statement or transaction is under way."""
-        self._leave_parents_handle()
-        return self._busy
+        return self._own.get().busy
 
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open here, as the server last said."""
-        self._leave_parents_handle()
-        return self._handle is not None and not self._handle.closed and not _is_idle(self._handle)
+        handle = self._handle
+        return handle is not None and not handle.closed and not _is_idle(handle)
 
     @property
     def has_session(self) -> bool:
         """Whether there is a server session here, as far as this end knows."""
-        self._leave_parents_handle()
         return self._handle is not None
 
     def run(self, statement: Statement, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
@@ -293,15 +326,13 @@ class PostgresConnection:
         """
         with self.busy:
             handle = self._taken()
-            alone = _is_idle(handle)
+            alone, cursor = _is_idle(handle), None
             try:
                 cursor = handle.execute(cast("Any", statement.sql), parameters)
                 return cast("list[Row]", cursor.fetchall() if cursor.description else [])
-            except psycopg.Error as error:
-                if is_outdated_plan(error):
-                    self.close()
+            except Exception as error:
                 unknown = statement.changes and (alone or statement.name == "commit")
-                raise typed(error, self.place, unknown=unknown) from error
+                raise self._typed(error, handle, unknown=unknown, answered=cursor is not None) from error
             except BaseException:
                 self.close()  # interrupted half way: nobody knows what the server is doing
                 raise
@@ -317,34 +348,42 @@ class PostgresConnection:
     def close(self) -> None:
         """End the server session; what was not committed is rolled back, and locks are gone."""
         with self.busy:
-            handle, self._handle = self._handle, None
+            own = self._own.get()
+            handle, own.handle = own.handle, None
             if handle is not None:
-                self._handles.drop(handle)
+                handle.close()
+                self._handles.give(handle)
+
+    @property
+    def _handle(self) -> Handle | None:
+        return self._own.get().handle
 
     def _taken(self) -> Handle:
+        own = self._own.get()
         # Only between transactions: within one the loss is met by a statement, and ends the operation.
-        if self._handle is not None and (
-            self._handle.closed or (_is_idle(self._handle) and not is_alive(self._handle))
-        ):
+        if own.handle is not None and (own.handle.closed or (_is_idle(own.handle) and not is_alive(own.handle))):
             self.close()
-        if self._handle is None:
-            self._handle = self._handles.take()
+        if own.handle is None:
+            own.handle = self._handles.take()
             self.sessions_begun += 1
-        return self._handle
+        return own.handle
 
     def _given_back(self) -> None:
-        handle = self._handle
-        if handle is None:
-            return
-        if handle.closed:
-            self.close()
-        elif _is_idle(handle) and self._handles.give(handle):
-            self._handle = None
+        own = self._own.get()
+        handle = own.handle
+        if handle is not None and (handle.closed or (self._handles.lent and _is_idle(handle))):
+            own.handle = None  # first: an interruption may lose a handle, and must never leave it to two
+            self._handles.give(handle)
 
-    def _leave_parents_handle(self) -> None:
-        if self._process != os.getpid():
-            _inherited.append((self._handle, self._busy))
-            self._handle, self._busy, self._process = None, threading.RLock(), os.getpid()
+    def _typed(self, error: Exception, handle: Handle, *, unknown: bool, answered: bool) -> DatabaseError:
+        """The caller's error; the session ends if it is of no use any more, or in the middle of something."""
+        settled = handle.info.transaction_status in _SETTLED
+        if ends_session(error) or not settled:
+            self.close()
+        if answered or not isinstance(error, psycopg.Error):
+            return unreadable(error, self.place, unknown=unknown)
+        # A server that says ERROR and goes on has undone the statement.
+        return typed(error, self.place, unknown=unknown and not (settled and is_refusal(error)))
 
 
 def _is_idle(handle: Handle) -> bool:

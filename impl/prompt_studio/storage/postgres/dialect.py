@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -14,8 +13,9 @@ from prompt_studio.storage.capabilities import BackendType, Capabilities
 from prompt_studio.storage.dialect import Row
 from prompt_studio.storage.migrating import Site
 from prompt_studio.storage.postgres.claims import PostgresClaims
-from prompt_studio.storage.postgres.connection import OwnHandles, PooledHandles, PostgresConnection, Server
+from prompt_studio.storage.postgres.connection import OwnHandles, PostgresConnection, Server
 from prompt_studio.storage.postgres.migration import site
+from prompt_studio.storage.postgres.pool import PooledHandles
 from prompt_studio.storage.postgres.schema import (
     INJECTED_CLOCK,
     PRODUCTION_CLOCK,
@@ -68,8 +68,8 @@ class PostgresDialect:
         return PostgresClaims(self, sessions, self._settings, self._alone)
 
     def migration(self) -> Site:
-        """How the database is migrated, on a connection of its own."""
-        connection = self._alone()
+        """How the database is migrated, on a connection of its own, and without a limit."""
+        connection = PostgresConnection(self._server, OwnHandles(self._server, endless=True))
         seconds = self._settings.write_retry_seconds
         return site(
             connection, Session(connection, BEGIN_WRITE, retry_seconds=seconds, one_writer=False), now=self._now
@@ -88,8 +88,7 @@ class PostgresDialect:
 
     def _bare(self) -> PostgresConnection:
         """A connection with nothing set and nothing prepared, as behind a proxy."""
-        server = Server(self._dsn, replace(self._settings, advisory_locks=False, transaction_pooler=True))
-        return PostgresConnection(server, OwnHandles(server))
+        return PostgresConnection(self._server, OwnHandles(Server(self._dsn, self._settings, bare=True)))
 
 
 def _in_utc(time: datetime) -> datetime:

@@ -25,20 +25,24 @@ from prompt_studio.errors import (
 # The statement was refused as a whole because of others, and its transaction with it: nothing of it was committed.
 _IN_THE_WAY: Final = (
     errors.LockNotAvailable,  # lock_timeout
-    errors.QueryCanceled,  # statement_timeout, or an administrator
     errors.DeadlockDetected,
     errors.SerializationFailure,
 )
 # A prepared plan from before a change of the schema; the next connection makes another.
 _OUTDATED_PLAN: Final = errors.FeatureNotSupported
+_REVALIDATION: Final = "RevalidateCachedQuery"
+"""Where in the server it is refused. Its message is in the server's language."""
 _ADVICE: Final[dict[type[psycopg.Error], str]] = {
+    errors.QueryCanceled: "nothing was written: raise statement_seconds, or see what made the statement slow",
     errors.IdleInTransactionSessionTimeout: "nothing of the transaction() was committed: keep it short, or raise "
     "idle_in_transaction_seconds",
     errors.InsufficientPrivilege: "give this user the right to read and write the tables",
     errors.ReadOnlySqlTransaction: "connect to the primary server, not to a standby",
     errors.DiskFull: "free some space on the server's disk, then repeat the call",
+    errors.ProgramLimitExceeded: "nothing was written: make the values shorter",
     errors.OutOfMemory: "raise max_locks_per_transaction, or turn advisory locks off",
 }
+_IN_VAIN: Final = (errors.ProgramLimitExceeded,)  # to repeat the call would change nothing
 # A refused connection has no code, only the server's words; in another language than English there is no advice.
 _REFUSALS: Final = (
     (
@@ -72,7 +76,7 @@ def typed(error: psycopg.Error, place: str, *, unknown: bool) -> DatabaseError:
         return TransientConflict(f"{place}: the schema was changed while it was in use")
     for kind, advice in _ADVICE.items():
         if isinstance(error, kind):
-            return StoreUnavailable(f"{place}: {_said(error)}: {advice}")
+            return (DatabaseError if kind in _IN_VAIN else StoreUnavailable)(f"{place}: {_said(error)}: {advice}")
     if isinstance(error, _SCHEMA_GONE):
         return SchemaError(
             f"{place}: {_said(error)}: the tables were changed or dropped; restore them, or open it anew"
@@ -106,9 +110,56 @@ def lost(error: Exception, place: str, *, unknown: bool) -> StoreUnavailable:
     )
 
 
-def is_outdated_plan(error: psycopg.Error) -> bool:
+def unreadable(error: Exception, place: str, *, unknown: bool) -> DatabaseError:
+    """A value could not be read from an answer, or written into a statement."""
+    said = f"{place}: {type(error).__name__}: {_said(error)}"
+    if unknown:
+        return StoreUnavailable(
+            f"{said}: the call may have been carried out: ask for the row, and see that nobody changed it by hand",
+            outcome_unknown=True,
+        )
+    return DatabaseError(f"{said}: nothing was written; see that nobody changed rows by hand")
+
+
+def refuse_encoding(encoding: str | None, place: str) -> None:
+    """Refuse a database that cannot keep every text.
+
+    Raises:
+        SchemaError: it is of such an encoding.
+    """
+    if encoding != "UTF8":
+        raise SchemaError(f"{place} has the encoding {encoding}: make a database with ENCODING 'UTF8'")
+
+
+def refuse_date_style(style: str | None, place: str) -> None:
+    """Refuse a session that writes times in a way that cannot be read back.
+
+    Raises:
+        StoreUnavailable: it does.
+    """
+    if not (style or "").startswith("ISO"):
+        raise StoreUnavailable(
+            f"{place} writes times in the style {style}, and behind a transaction_pooler a session cannot change it: "
+            "ALTER ROLE ... SET DateStyle = 'ISO'; nothing was written"
+        )
+
+
+def ends_session(error: Exception) -> bool:
+    """Whether the next session may be better: it makes its plans anew, or finds another server behind the name."""
+    return isinstance(error, errors.ReadOnlySqlTransaction) or is_outdated_plan(error)
+
+
+def is_outdated_plan(error: Exception) -> bool:
     """Whether a plan that was prepared before a change of the schema was refused."""
-    return isinstance(error, _OUTDATED_PLAN) and "cached plan" in str(error)
+    if not isinstance(error, _OUTDATED_PLAN):
+        return False
+    place = error.diag.source_function
+    return "cached plan" in str(error) if place is None else place == _REVALIDATION
+
+
+def is_refusal(error: psycopg.Error) -> bool:
+    """Whether the server refused a statement, and not the whole session."""
+    return error.diag.severity_nonlocalized == "ERROR"
 
 
 def _violation(error: psycopg.Error, place: str) -> DatabaseError:
