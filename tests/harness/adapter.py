@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 
 import prompt_studio
 import prompt_studio_model
-from prompt_studio import InputError, InvariantViolation, JobRow, Outcome, PromptStudioDatabase
+from prompt_studio import DatabaseError, InputError, InvariantViolation, JobRow, Outcome, PromptStudioDatabase
 from prompt_studio_model import operations as op
 from prompt_studio_model.locks import forget_stale_refusals
 from prompt_studio_model.state import (
@@ -36,6 +36,10 @@ SOURCES: Final = Path(prompt_studio.__file__).parents[2]
 """Where the store under test came from, for the certificate."""
 MODEL_SOURCES: Final = Path(prompt_studio_model.__file__).parents[2]
 """The same of the model."""
+
+Database = PromptStudioDatabase
+DatabaseTrouble = DatabaseError
+"""What those must name who speak the model's language and hold a store's object."""
 
 
 class SessionSeen(NamedTuple):

@@ -60,6 +60,15 @@ class End(Protocol):
     def close(self) -> None:
         """Close this end."""
 
+    def fileno(self) -> int:
+        """The file descriptor, to wait for."""
+
+    def send_bytes(self, message: bytes) -> None:
+        """Send bytes as they are."""
+
+    def recv_bytes(self) -> bytes:
+        """Wait for bytes."""
+
 
 class Process(Protocol):
     """A process that was started here."""
@@ -79,11 +88,15 @@ class Process(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """What a worker is born with: its number, how many had the number before it, and where all begin together."""
+    """What a worker is born with: its number, how many had the number before it, where all begin together, and a wire.
+
+    The wire is a second pipe, for what a worker has to say while it works.
+    """
 
     number: int
     life: int
     barrier: Barrier
+    wire: "End"
 
     def begin_together(self) -> None:
         """Go on when every worker and the asker have come."""
@@ -94,6 +107,7 @@ class Seat:
 class _Worker:
     process: Process
     end: End
+    wire: End
     asked: str | None = None  # what it was asked and has not answered
     stopped: bool = False
 
@@ -130,6 +144,10 @@ class Pool(Generic[Being]):
     def process_id(self, number: int) -> int:
         """The worker's process, to look at."""
         return self._workers[number].process.pid
+
+    def ends(self, number: int) -> tuple[End, End]:
+        """The pipe on which the worker answers, and its wire, to wait for either."""
+        return self._workers[number].end, self._workers[number].wire
 
     def life(self, number: int) -> int:
         """How many had the worker's number before it."""
@@ -219,6 +237,7 @@ class Pool(Generic[Being]):
         """SIGKILL the worker, and wait until it is gone; then `revive` it."""
         worker = self._workers[number]
         worker.end.close()
+        worker.wire.close()
         self._end(number, worker.process)
 
     def revive(self, number: int) -> None:
@@ -262,18 +281,20 @@ class Pool(Generic[Being]):
         sound = {number for number, worker in self._workers.items() if worker.sound}
         for worker in self._workers.values():
             worker.end.close()
+            worker.wire.close()
         for number, worker in self._workers.items():
             if number in sound:  # it has nothing to do but to notice
                 worker.process.join(LIMIT_SECONDS)
             self._end(number, worker.process)
 
     def _born(self, number: int) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        seat = Seat(number, self._lives[number], self._barrier)
+        (ours, theirs), (our_wire, their_wire) = self._context.Pipe(), self._context.Pipe()
+        seat = Seat(number, self._lives[number], self._barrier, their_wire)
         process = self._context.Process(target=_live, args=(theirs, seat, self._make), daemon=True)
         process.start()
         theirs.close()
-        return _Worker(process, ours)
+        their_wire.close()
+        return _Worker(process, ours, our_wire)
 
     def _end(self, number: int, process: Process) -> None:
         process.kill()

@@ -1,0 +1,326 @@
+"""The database of a run of schedules: brought back to its beginning for each, read when all is quiet, asked who waits.
+
+Everything here is done on connections of the scheduler's own. Where the database has locks that a statement can wait
+for, the ground also has the gates inside of statements, and knows who waits for whom.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import psycopg
+from psycopg.rows import dict_row
+
+from prompt_studio_model import operations as op
+from prompt_studio_model.state import State
+from tests.harness.adapter import START, milliseconds_of
+from tests.harness.interleaving.gates import NOTICE
+from tests.harness.interleaving.scenario import Scenario
+from tests.harness.interleaving.session import GATED, OneSession, SameIds
+from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS, Location, Tables
+from tests.harness.shared_time import SharedTime
+
+LIMIT_MILLISECONDS: Final = 30_000
+SNAPSHOT, ROW = "0", "1"
+PLACES: Final = {SNAPSHOT: "has its snapshot", ROW: "has locked a row"}
+_CLASS: Final = 1347636303
+"""The first key of the locks for which a statement waits inside; the second is its server process and the place."""
+
+_INSIDE: Final = f"""
+    ALTER SEQUENCE prompt_studio_virtual_clock RENAME TO prompt_studio_test_time;
+    CREATE FUNCTION prompt_studio_test_gate(place INTEGER) RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN
+        IF current_setting('prompt_studio_test.gated', TRUE) = 'on' THEN
+            RAISE NOTICE '{NOTICE}%', place;
+            PERFORM pg_advisory_lock_shared({_CLASS}, pg_backend_pid() * 2 + place);
+            PERFORM pg_advisory_unlock_shared({_CLASS}, pg_backend_pid() * 2 + place);
+        END IF;
+    END $$;
+    CREATE FUNCTION prompt_studio_test_now() RETURNS BIGINT LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM prompt_studio_test_gate({SNAPSHOT});
+        RETURN (SELECT last_value FROM prompt_studio_test_time);
+    END $$;
+    CREATE VIEW prompt_studio_virtual_clock AS SELECT prompt_studio_test_now() AS last_value;
+    CREATE FUNCTION prompt_studio_test_let_go(process INTEGER, key INTEGER) RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN
+        WHILE pg_backend_pid() <> ALL (pg_blocking_pids(process)) LOOP END LOOP; -- it said so a moment before it waits
+        PERFORM pg_advisory_unlock({_CLASS}, key);
+        PERFORM pg_advisory_lock({_CLASS}, key); -- it has the lock for a moment, and wants it no more
+    END $$;
+    CREATE FUNCTION prompt_studio_test_row() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM prompt_studio_test_gate({ROW});
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER prompt_studio_test_gate BEFORE UPDATE OF status, leased_until ON prompt_studio_job_queue
+    FOR EACH ROW EXECUTE FUNCTION prompt_studio_test_row();
+"""
+
+
+class Ground(Protocol):
+    """What the scheduler needs of a database."""
+
+    location: Location
+    waits_inside: bool
+    time: SharedTime
+
+    def address_of_sessions(self) -> str:
+        """Where the workers open it."""
+
+    def begin(self, scenario: Scenario) -> State:
+        """Bring the database to the scenario's beginning."""
+
+    def move_clock(self, milliseconds: int) -> None:
+        """Let time go on."""
+
+    def state(self) -> State:
+        """What is in the tables."""
+
+    def guard(self, server_process: int) -> None:
+        """From now on statements of this server process wait inside."""
+
+    def let_go(self, server_process: int, place: str) -> None:
+        """Let the statement that waits at this place go on."""
+
+    def blockers(self, server_processes: Iterable[int]) -> dict[int, set[int]]:
+        """Which of these server processes each of them waits for, if it waits for a lock."""
+
+    def end_sessions(self, server_processes: Iterable[int]) -> None:
+        """End these server processes, and wait until they are gone."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+JOBS, KEYS = "prompt_studio_job_queue", "prompt_studio_idempotency"
+SCHEDULES_BETWEEN_VACUUMS: Final = 200
+
+
+def play(scenario: Scenario, ground: "SqliteGround | PostgresGround") -> None:
+    """Make the calls that bring an empty database to the scenario's beginning."""
+    database = ground.location.open(ground.address, ground.time)
+    try:
+        adapter = SameIds(OneSession(database))
+        for call in scenario.setup:
+            if isinstance(call, op.Tick):
+                ground.move_clock(call.milliseconds)
+            else:
+                adapter.perform(call)
+    finally:
+        database.close()
+
+
+def state_of(tables: Tables, now: int) -> State:
+    """The tables as the model sees them."""
+    adapter = SameIds(_Read(tables))
+    adapter.clock.milliseconds = now
+    return adapter.state()
+
+
+class _Read(OneSession):
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def jobs(self) -> list[dict[str, Any]]:
+        return self._tables.jobs
+
+    def idempotency_rows(self) -> list[dict[str, Any]]:
+        return self._tables.keys
+
+
+class SqliteGround:
+    """One file. A writer has all of it, so there is no place inside of a statement that another session could see."""
+
+    waits_inside = False
+
+    def __init__(self, location: Location, directory: Path) -> None:
+        self.location = location
+        self.address = location.fresh(directory)
+        self.time: SharedTime = location.share_time(self.address, directory)
+        self._now = START
+        self._saved: dict[str, int] = {}
+        self._control = sqlite3.connect(self.address, isolation_level=None)
+        self._control.row_factory = sqlite3.Row
+        self._control.execute(
+            "PRAGMA synchronous = OFF"
+        ).fetchall()  # a schedule's beginning need not survive a power cut
+
+    def address_of_sessions(self) -> str:
+        """The same for everybody."""
+        return self.address
+
+    def begin(self, scenario: Scenario) -> State:
+        """Bring the file to the scenario's beginning."""
+        if scenario.name not in self._saved:
+            self._empty()
+            self._set_time(START)
+            play(scenario, self)
+            for table in (JOBS, KEYS):
+                self._control.execute(f'CREATE TEMP TABLE "{table} {scenario.name}" AS SELECT * FROM {table}')
+            self._saved[scenario.name] = self._now
+        self._empty()
+        for table in (JOBS, KEYS):
+            self._control.execute(f'INSERT INTO {table} SELECT * FROM "{table} {scenario.name}"')
+        self._set_time(self._saved[scenario.name])
+        return self.state()
+
+    def move_clock(self, milliseconds: int) -> None:
+        """Let time go on."""
+        self._set_time(self._now + milliseconds)
+
+    def state(self) -> State:
+        """What is in the tables."""
+        jobs, keys = (
+            [dict(row) for row in self._control.execute(f"SELECT * FROM {table} ORDER BY id")] for table in (JOBS, KEYS)
+        )
+        return state_of(Tables(jobs, keys, 0), self._now)
+
+    def guard(self, server_process: int) -> None:
+        """There is no server."""
+
+    def let_go(self, server_process: int, place: str) -> None:
+        """No statement waits inside."""
+
+    def blockers(self, server_processes: Iterable[int]) -> dict[int, set[int]]:
+        """Nobody waits: who finds the file locked is told so, at once."""
+        del server_processes
+        return {}
+
+    def end_sessions(self, server_processes: Iterable[int]) -> None:
+        """They ended with their process."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._control.close()
+        self.time.close()
+        self.location.dispose(self.address)
+
+    def _empty(self) -> None:
+        self._control.executescript(
+            f"BEGIN IMMEDIATE; UPDATE {JOBS} SET revision = -revision; DELETE FROM {JOBS}; DELETE FROM {KEYS};"
+            "DELETE FROM sqlite_sequence; COMMIT"
+        )
+
+    def _set_time(self, milliseconds: int) -> None:
+        self._now = milliseconds
+        self.time.set_time(milliseconds)
+
+
+class PostgresGround:
+    """One database of the test server."""
+
+    waits_inside = True
+
+    def __init__(self, location: Location, directory: Path) -> None:
+        self.location = location
+        self.address = location.fresh(directory)
+        self.time: SharedTime = location.share_time(self.address, directory)
+        self._control = psycopg.connect(self.address, autocommit=True, row_factory=dict_row)
+        self._control.execute("SET timezone = 'UTC'")
+        self._control.execute(f"SET statement_timeout = {LIMIT_MILLISECONDS}")
+        self._control.execute(_INSIDE)
+        self._now = START
+        self._saved: dict[str, int] = {}
+        self._guarded: set[int] = set()
+        self._opened: set[tuple[int, str]] = set()
+        self._schedules = 0
+
+    def address_of_sessions(self) -> str:
+        """With the mark that lets their statements wait inside."""
+        return f"{self.address}{'&' if '?' in self.address else '?'}{GATED}"
+
+    def begin(self, scenario: Scenario) -> State:
+        """Bring the database to the scenario's beginning."""
+        self._schedules += 1
+        if self._schedules % SCHEDULES_BETWEEN_VACUUMS == 0:
+            self._control.execute(f"VACUUM {JOBS}")
+            self._control.execute(f"VACUUM {KEYS}")
+        if scenario.name not in self._saved:
+            self._control.execute(_EMPTIED)
+            self._set_time(START)
+            play(scenario, self)
+            for table in (JOBS, KEYS):
+                self._run(f'CREATE TABLE "{table} {scenario.name}" AS SELECT * FROM {table}')
+            self._saved[scenario.name] = self._now
+        put_back = "".join(
+            f'INSERT INTO {table} SELECT * FROM "{table} {scenario.name}";'
+            f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), COALESCE(MAX(id) + 1, 1), FALSE) FROM {table};"
+            for table in (JOBS, KEYS)
+        )
+        self._run(_EMPTIED + put_back)
+        self._set_time(self._saved[scenario.name])
+        return self.state()
+
+    def move_clock(self, milliseconds: int) -> None:
+        """Let time go on."""
+        self._set_time(self._now + milliseconds)
+
+    def state(self) -> State:
+        """What is in the tables."""
+        jobs, keys = (self._rows(f"SELECT * FROM {table} ORDER BY id") for table in (JOBS, KEYS))
+        return state_of(Tables(jobs, keys, 0), self._now)
+
+    def guard(self, server_process: int) -> None:
+        """From now on statements of this server process wait inside."""
+        if server_process not in self._guarded:
+            self._guarded.add(server_process)
+            for place in (SNAPSHOT, ROW):
+                self._lock("pg_advisory_lock", server_process, place)
+
+    def let_go(self, server_process: int, place: str) -> None:
+        """Let the statement that waits at this place go on; it waits at the next place, if there is one."""
+        key = server_process * 2 + int(place)
+        self._rows("SELECT prompt_studio_test_let_go(%s::int, %s::int)", (server_process, key))
+
+    def blockers(self, server_processes: Iterable[int]) -> dict[int, set[int]]:
+        """Which of these server processes each of them waits for, if it waits for a lock."""
+        ours = list(server_processes)
+        rows = self._rows("SELECT pid, pg_blocking_pids(pid) AS blockers FROM unnest(%s::int[]) AS pid", (ours,))
+        return {row["pid"]: set(row["blockers"]).intersection(ours) for row in rows}
+
+    def end_sessions(self, server_processes: Iterable[int]) -> None:
+        """End these server processes, and wait until they are gone."""
+        for pid in server_processes:
+            self._rows(
+                f"SELECT pg_terminate_backend(pid, {LIMIT_MILLISECONDS}) FROM pg_stat_activity WHERE pid = %s", (pid,)
+            )
+            if pid in self._guarded:
+                self._guarded.remove(pid)
+                for place in (SNAPSHOT, ROW):
+                    self._lock("pg_advisory_unlock", pid, place)
+
+    def close(self) -> None:
+        """Let go of the database, which nobody else has open."""
+        self._control.close()
+        self.time.close()
+        self.location.dispose(self.address)
+
+    def _lock(self, function: str, server_process: int, place: str) -> None:
+        self._rows(f"SELECT {function}({_CLASS}, %s::int * 2 + %s::int)", (server_process, int(place)))
+
+    def _set_time(self, milliseconds: int) -> None:
+        self._now = milliseconds
+        self._rows("SELECT setval('prompt_studio_test_time', %s)", (milliseconds,))
+
+    def _run(self, script: str) -> None:
+        self._control.execute(cast("Any", script))
+
+    def _rows(self, statement: str, parameters: tuple[object, ...] = ()) -> list[dict[str, Any]]:
+        return [
+            {name: milliseconds_of(value) if isinstance(value, datetime) else value for name, value in row.items()}
+            for row in self._control.execute(cast("Any", statement), parameters)
+        ]
+
+
+_EMPTIED: Final = f"UPDATE {JOBS} SET revision = -revision; DELETE FROM {JOBS}; DELETE FROM {KEYS};"
+
+
+GROUNDS: Final[dict[Location, Callable[[Location, Path], Ground]]] = {
+    SQLITE: SqliteGround,
+    WITH_LOCKS: PostgresGround,
+    WITHOUT_LOCKS: PostgresGround,
+}
+
+
+def ground_at(location: Location, directory: Path) -> Ground:
+    """The ground of a location."""
+    return GROUNDS[location](location, directory)

@@ -1,0 +1,73 @@
+"""What is to be interleaved, as data: calls in lanes. It deliberately says nothing of their order between lanes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from prompt_studio_model import operations as op
+from prompt_studio_model.state import Job, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """A call on the job that the same lane acquired last; left out if it got none.
+
+    Attributes:
+        call: what is done with it.
+        more: the call's other arguments.
+    """
+
+    call: type[op.JobCall]
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def invocation(self, session: str, job: Job) -> op.JobCall:
+        """The call, with the job's id and token."""
+        return self.call(session=session, job_id=job.id, token=job.lease_token, **self.more)
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """The lane's process is killed wherever it is; what is left of the lane is done by another one."""
+
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """The server ends the lane's sessions, whatever they are doing."""
+
+    lane: str
+
+
+Move = op.Invocation | Mine | Kill | CutOff
+"""One move of a lane: a call of its session, or something that happens to the world (a tick, a kill, a cut)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Some lanes on a database that was brought into some state, one call after another.
+
+    Attributes:
+        name: for people, and in files.
+        setup: the calls that bring the database there.
+        lanes: the moves of each lane, in its order. Each lane with a call has a process and a session of its own.
+        needs: what a store must be capable of; without, the scenario is left out there.
+    """
+
+    name: str
+    setup: tuple[op.Invocation, ...]
+    lanes: dict[str, tuple[Move, ...]]
+    needs: Callable[[Any], bool] = lambda _capabilities: True
+
+    @property
+    def sessions(self) -> list[str]:
+        """The lanes that need a process."""
+        return [name for name, moves in self.lanes.items() if any(not happens(move) for move in moves)]
+
+
+def happens(move: Move) -> bool:
+    """Whether a move happens to the world, and is no call."""
+    return isinstance(move, (op.Tick, Kill, CutOff))
+
+
+KEY = Scope("prompt", "key", "ann")

@@ -1,0 +1,376 @@
+"""The scheduler: one step of one lane at a time, until every lane has ended.
+
+A step lets one lane go on from its gate to its next one, or to the end of its call. Before the next step all is
+settled: each lane stands at a gate, has ended, or waits for a lock that another one of ours has. Who decides the order
+is a `choose`, which sees the lanes that can go on; everything else follows from that, except where the server chooses:
+which of several waiters it wakes first, and whom it ends to break a deadlock.
+"""
+
+import marshal
+import select
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from prompt_studio_model import operations as op
+from prompt_studio_model.state import Job, State
+from tests.harness.interleaving.gates import INSIDE
+from tests.harness.interleaving.ground import PLACES, Ground
+from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario, happens
+from tests.harness.interleaving.session import Answer, Kept, SessionWorker
+from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
+
+Phase = Literal["ready", "gate", "inside", "running", "blocked", "busy", "ended"]
+"""Where a lane is: before a call, before a statement, inside of one, on its way; waiting for a lock, told that the
+database is locked, at its end."""
+
+CAN_GO_ON: Final = frozenset({"ready", "gate", "inside"})
+PROBE_SECONDS: Final = 0.0003
+"""How long to listen for a lane that is on its way, before asking the server whether it waits for a lock."""
+
+STEPS_MAX: Final = 2_000
+RELEASES: Final = frozenset({"commit", "rollback"})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one lane did when it was let go.
+
+    Attributes:
+        lane: which.
+        what: the statement, or the place inside of it that it went on from, or what happened to the world.
+        enabled: the lanes that could have gone on instead, and this one.
+        outcome: where the lane came to.
+        job_id: the job that the statement names.
+    """
+
+    lane: str
+    what: str
+    enabled: tuple[str, ...]
+    outcome: str
+    job_id: int | None = None
+    server_process: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Invoked:
+    """A call began."""
+
+    number: int
+    lane: str
+    invocation: op.Invocation
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A call came to its end, with its answer."""
+
+    number: int
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """The world moved."""
+
+    event: op.Tick
+
+
+Event = Invoked | Returned | Happened
+
+
+@dataclass(slots=True)
+class Run:
+    """What came of one schedule."""
+
+    scenario: Scenario
+    before: State
+    steps: list[Step] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    waits: int = 0
+    after: State = field(default_factory=State)
+    kept: dict[str, Kept] = field(default_factory=dict)
+
+    @property
+    def choices(self) -> list[str]:
+        """The lane of each step."""
+        return [step.lane for step in self.steps]
+
+
+Choose = Callable[[int, str | None, Sequence[str]], str]
+"""Given the number of the step, the lane of the last one, and the lanes that can go on: which goes on."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    name: str
+    moves: list[Move]
+    worker: int | None
+    phase: Phase = "ready"
+    statement: str = ""
+    server_process: int = 0
+    job_id: int | None = None
+    call: int | None = None
+    job: Job | None = None
+    processes: set[int] = field(default_factory=set)
+
+
+class Scheduler:
+    """A pool of workers on one ground."""
+
+    def __init__(self, pool: Pool[SessionWorker], ground: Ground) -> None:
+        self._pool = pool
+        self._ground = ground
+        self._at_home: set[int] = set()
+        self._lives: dict[int, int] = {}
+
+    def run(self, scenario: Scenario, choose: Choose) -> Run:
+        """Play one schedule."""
+        return _Play(self._pool, self._ground, scenario, self._workers(scenario)).run(choose)
+
+    def _workers(self, scenario: Scenario) -> dict[str, int]:
+        chosen = dict(zip(scenario.sessions, self._pool.numbers, strict=False))
+        if len(chosen) < len(scenario.sessions):
+            raise ValueError(f"{scenario.name} needs {len(scenario.sessions)} workers, and there are fewer")
+        for number in chosen.values():
+            if self._lives.get(number) != self._pool.life(number):
+                self._lives[number] = self._pool.life(number)
+                open_at(self._pool, number, self._ground)
+        return chosen
+
+
+def open_at(pool: Pool[SessionWorker], number: int, ground: Ground) -> None:
+    """Let a worker open the database."""
+    pool.ask(number, SessionWorker.open, ground.location, ground.address_of_sessions(), ground.time)
+    pool.answer(number)
+
+
+class _Play:
+    """One schedule."""
+
+    def __init__(self, pool: Pool[SessionWorker], ground: Ground, scenario: Scenario, workers: dict[str, int]) -> None:
+        self._pool = pool
+        self._ground = ground
+        self._lanes = {name: _Lane(name, list(moves), workers.get(name)) for name, moves in scenario.lanes.items()}
+        self._run = Run(scenario, ground.begin(scenario))
+        self._calls = 0
+
+    def run(self, choose: Choose) -> Run:
+        current: str | None = None
+        while enabled := self._enabled():
+            if len(self._run.steps) >= STEPS_MAX:
+                raise Trouble(f"{self._run.scenario.name}: no end after {STEPS_MAX} steps")
+            current = choose(len(self._run.steps), current, enabled)
+            self._step(self._lanes[current], tuple(enabled))
+        stuck = [lane.name for lane in self._lanes.values() if lane.phase != "ended"]
+        if stuck:
+            raise Trouble(f"{self._run.scenario.name}: nobody can go on, and {', '.join(stuck)} did not end")
+        self._run.after = self._ground.state()
+        for lane in self._lanes.values():
+            if lane.worker is not None:
+                self._pool.ask(lane.worker, SessionWorker.settle)
+                self._run.kept[lane.name] = self._pool.answer(lane.worker)
+        return self._run
+
+    def _enabled(self) -> list[str]:
+        for lane in self._lanes.values():
+            if lane.phase == "ready" and not lane.moves:
+                lane.phase = "ended"
+        enabled = [lane.name for lane in self._lanes.values() if lane.phase in CAN_GO_ON]
+        if not enabled:  # everybody was told that the database is locked: whoever tries again finds out
+            busy = [lane for lane in self._lanes.values() if lane.phase == "busy"]
+            for lane in busy:
+                lane.phase = "gate"
+            enabled = [lane.name for lane in busy]
+        return enabled
+
+    # One step
+
+    def _step(self, lane: _Lane, enabled: tuple[str, ...]) -> None:
+        if lane.phase == "ready" and happens(lane.moves[0]):
+            what = self._happen(lane.moves.pop(0))
+            self._settle()
+            self._run.steps.append(Step(lane.name, what, enabled, "done"))
+            return
+        if lane.phase == "ready" and not self._begin(lane):
+            self._run.steps.append(Step(lane.name, "left out", enabled, "done"))
+            return
+        what, job_id = self._what(lane), lane.job_id
+        if lane.phase == "inside":
+            place = lane.statement
+            lane.phase = "running"
+            self._ground.let_go(lane.server_process, place)
+        elif lane.phase == "gate":
+            lane.phase = "running"
+            self._pool.ends(self._number(lane))[1].send_bytes(b"")
+        calls_before = lane.call
+        self._settle()
+        if what in RELEASES or lane.call != calls_before or lane.phase in {"ready", "ended"}:
+            self._wake_busy(lane)
+        self._run.steps.append(Step(lane.name, what, enabled, lane.phase, job_id, lane.server_process))
+
+    def _begin(self, lane: _Lane) -> bool:
+        """Begin the next call, up to its first statement; False if it is left out."""
+        move = lane.moves.pop(0)
+        if isinstance(move, Mine):
+            if lane.job is None:
+                return False
+            move = move.invocation(lane.name, lane.job)
+        assert isinstance(move, op.Invocation)
+        self._calls += 1
+        lane.call, lane.phase = self._calls, "running"
+        self._run.events.append(Invoked(lane.call, lane.name, move))
+        self._pool.ask(self._number(lane), SessionWorker.perform, move)
+        self._settle()
+        return True
+
+    def _happen(self, move: Move) -> str:
+        if isinstance(move, op.Tick):
+            self._ground.move_clock(move.milliseconds)
+            self._run.events.append(Happened(move))
+            return f"tick {move.milliseconds}"
+        if isinstance(move, Kill):
+            self._kill(self._lanes[move.lane])
+            return f"kill {move.lane}"
+        assert isinstance(move, CutOff)
+        lane = self._lanes[move.lane]
+        self._ground.end_sessions(lane.processes)
+        lane.processes.clear()
+        if lane.phase in {"inside", "blocked"}:
+            lane.phase = "running"
+        return f"cut off {move.lane}"
+
+    def _kill(self, lane: _Lane) -> None:
+        number = self._number(lane)
+        self._pool.kill(number)
+        self._ground.end_sessions(lane.processes)
+        self._pool.revive(number)
+        open_at(self._pool, number, self._ground)
+        lane.processes.clear()
+        lane.phase, lane.call, lane.job = "ready", None, None
+        self._wake_busy(lane)
+
+    def _wake_busy(self, but: _Lane) -> None:
+        for lane in self._lanes.values():
+            if lane.phase == "busy" and lane is not but:
+                lane.phase = "gate"
+
+    # Until all is settled
+
+    def _settle(self) -> None:
+        deadline = time.monotonic() + LIMIT_SECONDS
+        for lane in self._lanes.values():
+            if lane.phase == "blocked":
+                lane.phase = "running"  # until the server says again that it waits
+        while running := [lane for lane in self._lanes.values() if lane.phase == "running"]:
+            if self._listen(running, PROBE_SECONDS if self._ground.waits_inside else LIMIT_SECONDS):
+                continue
+            if self._ground.waits_inside and self._mark_blocked(running):
+                return
+            if time.monotonic() > deadline:
+                raise Trouble(f"{[lane.name for lane in running]} neither went on nor waited for one of ours")
+
+    def _mark_blocked(self, running: list[_Lane]) -> bool:
+        """Whether each lane that is on its way waits for one that is not."""
+        ours = {lane.server_process: lane for lane in self._lanes.values() if lane.server_process}
+        waits = self._ground.blockers(ours)
+        if not all(waits.get(lane.server_process) for lane in running):
+            return False
+        if self._listen(running, 0) or _in_a_circle({lane.server_process for lane in running}, waits):
+            return False  # somebody went on meanwhile; or the server will find the deadlock, and choose
+        for lane in running:
+            lane.phase = "blocked"
+            self._run.waits += 1
+        return True
+
+    def _listen(self, lanes: list[_Lane], seconds: float) -> bool:
+        """Hear what these lanes have to say; whether any of them had."""
+        ends: dict[int, tuple[_Lane, bool]] = {}
+        for lane in lanes:
+            end, wire = self._pool.ends(self._number(lane))
+            ends[end.fileno()], ends[wire.fileno()] = (lane, True), (lane, False)
+        ready, _, _ = select.select(list(ends), [], [], seconds)
+        for file in ready:
+            lane, is_answer = ends[file]
+            if is_answer:
+                self._answered(lane)
+            else:
+                self._reached(lane)
+        return bool(ready)
+
+    def _answered(self, lane: _Lane) -> None:
+        answer: Answer = self._pool.answer(self._number(lane))
+        assert lane.call is not None
+        self._run.events.append(Returned(lane.call, answer))
+        if isinstance(answer, op.Row) and isinstance(self._invocation(lane.call), op.Acquire):
+            lane.job = answer.job
+        lane.call, lane.phase = None, "ready"
+
+    def _reached(self, lane: _Lane) -> None:
+        kind, name, server_process, job_id, busy = marshal.loads(  # noqa: S302 - our own worker's words
+            self._pool.ends(self._number(lane))[1].recv_bytes()
+        )
+        lane.server_process = server_process
+        if server_process and server_process not in lane.processes:
+            lane.processes.add(server_process)
+            self._ground.guard(server_process)
+        lane.statement = name
+        if kind == INSIDE:
+            lane.phase = "inside"
+            return
+        lane.job_id = job_id
+        lane.phase = "busy" if busy else "gate"
+
+    def _invocation(self, number: int) -> op.Invocation:
+        return next(
+            event.invocation for event in self._run.events if isinstance(event, Invoked) and event.number == number
+        )
+
+    def _what(self, lane: _Lane) -> str:
+        if lane.phase == "inside":
+            return f"... {PLACES[lane.statement]}"
+        return lane.statement if lane.phase == "gate" else "no statement"
+
+    def _number(self, lane: _Lane) -> int:
+        if lane.worker is None:
+            raise Trouble(f"the lane {lane.name} has no process")
+        return lane.worker
+
+
+def _in_a_circle(waiting: set[int], waits: dict[int, set[int]]) -> bool:
+    """Whether some of those who wait wait only for each other."""
+    left = set(waiting)
+    while freed := {one for one in left if not waits[one] & left}:
+        left -= freed
+    return bool(left)
+
+
+def deviations(points: Sequence[tuple[int, int]]) -> Choose:
+    """Go on with the lane of the last step while it can go on, then with the first that can; but deviate.
+
+    `points`: at which step to switch to which of the others, counted round. One that is out of range does no harm.
+    """
+    wanted = dict(points)
+
+    def choose(step: int, current: str | None, enabled: Sequence[str]) -> str:
+        first = current if current in enabled else enabled[0]
+        assert first is not None
+        if step in wanted:
+            return enabled[(enabled.index(first) + wanted[step]) % len(enabled)]
+        return first
+
+    return choose
+
+
+def follow(choices: Sequence[str]) -> Choose:
+    """The lanes in this order; then the default."""
+    default = deviations(())
+
+    def choose(step: int, current: str | None, enabled: Sequence[str]) -> str:
+        if step < len(choices) and choices[step] in enabled:
+            return choices[step]
+        return default(step, current, enabled)
+
+    return choose

@@ -1,0 +1,163 @@
+"""What one worker process of a schedule does: it makes the calls that it is given, on a session of its own."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from prompt_studio_model import operations as op
+from tests.harness.adapter import Adapter, Database, DatabaseTrouble, RefusedByDatabase, SessionSeen, VirtualClock
+from tests.harness.interleaving.gates import Gate
+from tests.harness.locations import Location
+from tests.harness.processes import Seat
+from tests.harness.shared_time import SharedTime
+
+GATED: Final = "options=-c%20prompt_studio_test.gated%3Don"
+"""What a session adds to the address of its database, so that its statements wait inside, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A call that ended with an error of the database's. `unknown`: it may have been carried out all the same."""
+
+    error: str
+    message: str
+    unknown: bool = False
+    invariant: str | None = None
+
+
+Answer = op.Response | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a session has when all is quiet.
+
+    Attributes:
+        locks: the locks that it believes to have, as job and token.
+        running: which of them the server says it has, as often as it had to give them back.
+        unlock_errors: how often it was told that it did not have one that it gave back.
+    """
+
+    locks: tuple[tuple[int, int], ...] = ()
+    running: tuple[int, ...] = ()
+    unlock_errors: int = 0
+
+
+class SameIds(Adapter):
+    """A store as the model sees it, where the n-th job of a database has the id n in both."""
+
+    def __init__(self, deployment: "OneSession") -> None:
+        super().__init__(deployment)
+
+    def real_id(self, job_id: int) -> int:
+        """The same."""
+        return job_id
+
+    def _model_id(self, real: int) -> int:
+        return real
+
+
+class OneSession:
+    """The deployment of a process that has the database open once. Its tables are others' to read."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def open_session(self, clock: VirtualClock, spread: Callable[[], int]) -> Database:
+        """The database that is open; its clock is the schedule's."""
+        del clock, spread
+        return self.database
+
+    def crash_session(self, database: Database) -> bool:
+        """A process does not crash itself."""
+        raise NotImplementedError
+
+    def close(self, databases: list[Database]) -> None:
+        """Nothing is opened here."""
+
+    def set_time(self, milliseconds: int) -> None:
+        """The schedule moves the clock."""
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """None of its business."""
+        return []
+
+    def idempotency_rows(self) -> list[dict[str, Any]]:
+        """None of its business."""
+        return []
+
+    def sessions(self, databases: Mapping[str, Database]) -> dict[str, SessionSeen]:
+        """None of its business."""
+        del databases
+        return {}
+
+
+class SessionWorker:
+    """One life of a worker process."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._gate = Gate(seat.wire)
+        self._gate.install()
+        self._database: Database | None = None
+        self._adapter: SameIds | None = None
+
+    def open(self, location: Location, address: str, time: SharedTime) -> None:
+        """Open the database, and let every connection that a call will need be made."""
+        self.leave()
+        self._database = location.open(address, time)
+        self._database.get_job(1)
+        self._kept()
+        self.forget()
+
+    def leave(self) -> None:
+        """Close what is open."""
+        if self._database is not None:
+            self._database.close()
+        self._database = self._adapter = None
+
+    def forget(self) -> None:
+        """A new schedule begins: names that were made up in the last one mean nothing any more."""
+        assert self._database is not None
+        self._adapter = SameIds(OneSession(self._database))
+
+    def perform(self, invocation: op.Invocation) -> Answer:
+        """Make a call, whose statements wait at the gate."""
+        assert self._adapter is not None
+        with self._gate.closed():
+            try:
+                return self._adapter.perform(invocation)
+            except RefusedByDatabase as error:
+                return Failed("InvariantViolation", str(error), invariant=error.invariant)
+            except DatabaseTrouble as error:
+                return Failed(type(error).__name__, str(error), unknown=getattr(error, "outcome_unknown", False))
+
+    def settle(self) -> Kept:
+        """Give back every lock, and say which there were. The next schedule begins with none."""
+        kept = self._kept()
+        self.forget()
+        return kept
+
+    def _kept(self) -> Kept:
+        assert self._database is not None
+        claims: Any = cast("Any", self._database)._store._claims
+        if not self._database.capabilities.advisory_locks:
+            return Kept()
+        memory = claims.memory()
+        locks = tuple(sorted(memory.held.items()))
+        running = tuple(
+            row["job_id"]
+            for row in claims._worker.run(claims.dialect.statements["own_locks"])
+            for _ in _until_none_is_left(claims, row["job_id"])
+        )
+        memory.held.clear()
+        claims.refusals.clear()
+        errors, claims.counts.unlock_errors = claims.counts.unlock_errors, 0
+        return Kept(locks, running, errors)
+
+
+def _until_none_is_left(claims: Any, job_id: int) -> list[int]:  # noqa: ANN401 - the store's own
+    """Unlock until the server says that there is nothing to unlock: a lock may have been taken more than once."""
+    times = []
+    while claims._worker.run(claims.dialect.statements["unlock_job"], {"job_id": job_id})[0]["unlocked"]:
+        times.append(job_id)
+    return times
