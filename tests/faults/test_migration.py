@@ -134,7 +134,9 @@ class TestAMigration:
         assert sorted(filter(None, at_once(PROCESSES, work))) == [1] * (PROCESSES - 1)
         assert ids(old) == list(range(1, len(ROWS) + 1))
 
-    @pytest.mark.parametrize("name", ["convert_keys", "drop_old_keys", "record_schema_version", "store_keys", "commit"])
+    @pytest.mark.parametrize(
+        "name", ["convert_keys", "drop_prompt_studio_idempotency", "record_schema_version", "store_keys", "commit"]
+    )
     def test_that_breaks_leaves_everything_as_it_was(
         self, old: Place, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
@@ -153,7 +155,7 @@ class TestAMigration:
         assert old.dump() == before
         assert migrate(old.location).jobs == len(ROWS)
 
-    @pytest.mark.parametrize("name", ["drop_old_jobs", "store_keys"])
+    @pytest.mark.parametrize("name", ["drop_prompt_studio_job_queue", "store_keys"])
     def test_that_is_killed_leaves_everything_as_it_was(self, old: Place, name: str) -> None:
         program = (
             "import os, signal, sys\n"

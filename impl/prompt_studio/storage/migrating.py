@@ -182,7 +182,7 @@ class Migration:
         counts = dict(self._named("count_changed_jobs")[0]) | dict(self._named("count_changed_keys")[0])
         superseded = counts["key_repeated"] + counts["key_unaskable"]
         if not self._dry_run:
-            self._replace(standing, superseded=superseded > 0)
+            self._replace(standing, tables, superseded=superseded > 0)
         return self._report(
             BEFORE_VERSIONS,
             steps=(
@@ -196,11 +196,11 @@ class Migration:
             drops=drops,
         )
 
-    def _replace(self, standing: Standing, *, superseded: bool) -> None:
+    def _replace(self, standing: Standing, tables: Sequence[str], *, superseded: bool) -> None:
         counter = self._site.id_counter
         last = dict(self._named("last_ids")[0]) if counter is None or counter in standing.contents else {}
         rights = self._named("list_rights") if self._site.restores_rights else []
-        for name in ("forget_old_jobs", "forget_old_keys", "drop_old_jobs", "drop_old_keys"):
+        for name in ("forget_old_jobs", "forget_old_keys", *(f"drop_{table}" for table in tables)):
             self._named(name)
         self._make_schema(BEFORE_VERSIONS)  # impl: PS-MIGRATION-4
         self._named("store_jobs")

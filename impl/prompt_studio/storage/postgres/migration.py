@@ -30,6 +30,8 @@ def site(connection: PostgresConnection, session: Session, *, now: str) -> Site:
 
     def before(tables: Sequence[str]) -> list[Statement]:
         return [
+            statements["stay_in_schema"],
+            statements["see_every_row"],
             statements["lift_limit"],
             statements["make_is_json"],
             *(statements[f"lock_{table}"] for table in tables),

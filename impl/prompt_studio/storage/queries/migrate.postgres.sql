@@ -4,6 +4,14 @@
 -- its new type, and one that a table lacks is NULL. They are converted into temporary tables, which are looked at, and
 -- then stored.
 
+-- name: stay_in_schema
+-- Only here because of the search_path: a table that is not in the first schema is none of ours, whatever it is called.
+SELECT set_config('search_path', quote_ident(current_schema()), TRUE);
+
+-- name: see_every_row
+-- Only here because of row-level security: an error, and not only those rows that this user may see.
+SET LOCAL row_security = off;
+
 -- name: lift_limit
 -- A large table may take longer than any call of the store may.
 SET LOCAL statement_timeout = 0;

@@ -48,13 +48,13 @@ DROP VIEW prompt_studio_old_jobs;
 -- The view stands in the way of the next.
 DROP VIEW prompt_studio_old_keys;
 
--- name: drop_old_jobs
+-- name: drop_prompt_studio_job_queue
 -- The rows are in a temporary table by now, and nothing is committed before they are back.
-DROP TABLE IF EXISTS prompt_studio_job_queue;
+DROP TABLE prompt_studio_job_queue;
 
--- name: drop_old_keys
+-- name: drop_prompt_studio_idempotency
 -- The rows are in a temporary table by now, and nothing is committed before they are back.
-DROP TABLE IF EXISTS prompt_studio_idempotency;
+DROP TABLE prompt_studio_idempotency;
 
 -- name: store_jobs
 -- Every job, in the new table.
