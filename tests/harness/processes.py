@@ -236,9 +236,9 @@ class Pool(Generic[Being]):
     def kill(self, number: int) -> None:
         """SIGKILL the worker, and wait until it is gone; then `revive` it."""
         worker = self._workers[number]
-        worker.end.close()
-        worker.wire.close()
         self._end(number, worker.process)
+        worker.end.close()  # afterwards: who is told by it that nobody asks any more would end in its own way
+        worker.wire.close()
 
     def revive(self, number: int) -> None:
         """Start another worker in the place of one that is gone."""
