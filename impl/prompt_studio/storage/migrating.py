@@ -75,6 +75,7 @@ class Site:
         statements: those of `queries/migrate*.sql`.
         schema: the statements that make each version of the schema from the one before.
         list_contents: which names are in it.
+        refuse_wrong_path: refuses a session whose tables would be made where they do not belong.
         missing: there is not even a file.
         begin_look: begins a transaction that sees one state and changes nothing.
         one_at_a_time: what keeps other migrations out, first of all in the transaction.
@@ -93,6 +94,7 @@ class Site:
     statements: Statements
     schema: Sequence[Statements]
     list_contents: Statement
+    refuse_wrong_path: Callable[[], None]
     missing: bool
     begin_look: Statement
     one_at_a_time: Sequence[Statement]
@@ -157,6 +159,7 @@ class Migration:
         standing.refuse_unknown_version(self._site.place)
         if standing.is_current:  # impl: PS-MIGRATION-3
             return self._report(self._known)
+        self._site.refuse_wrong_path()
         if standing.is_from_before:
             return self._converted([name for name in (JOB_TABLE, KEY_TABLE) if name in standing.contents], standing)
         return self._initialised(standing)

@@ -7,7 +7,14 @@ from typing import Final
 
 from prompt_studio.storage.migrating import Site
 from prompt_studio.storage.postgres.connection import PostgresConnection
-from prompt_studio.storage.postgres.schema import LIST_CONTENTS, ONE_AT_A_TIME, language, place_of, schema_versions
+from prompt_studio.storage.postgres.schema import (
+    LIST_CONTENTS,
+    ONE_AT_A_TIME,
+    language,
+    place_of,
+    refuse_wrong_path,
+    schema_versions,
+)
 from prompt_studio.storage.statements import Statement, load_statements, query_text
 from prompt_studio.storage.transactions import Session
 
@@ -44,6 +51,7 @@ def site(connection: PostgresConnection, session: Session, *, now: str) -> Site:
         statements=statements,
         schema=schema_versions(now),
         list_contents=LIST_CONTENTS,
+        refuse_wrong_path=lambda: refuse_wrong_path(session, connection.place),
         missing=False,
         begin_look=BEGIN_LOOK,
         one_at_a_time=(ONE_AT_A_TIME,),

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Final
 
 from prompt_studio.errors import SchemaError, StoreUnavailable
-from prompt_studio.storage.dialect import Row
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.storage.statements import Language, Statement, Statements, load_statements, schema_texts
 from prompt_studio.storage.transactions import Session
@@ -41,11 +40,13 @@ LIST_CONTENTS: Final = Statement(
 )
 PATH: Final = Statement(
     "path",
+    # A table that the first schema lacks would be made there, and hide the one further down.
     """
     SELECT current_schema() AS first, (
-        SELECT nspname FROM pg_namespace JOIN pg_class ON relnamespace = pg_namespace.oid
-        WHERE nspname = ANY(current_schemas(false)) AND relname = ANY(%(tables)s)
-        LIMIT 1
+        SELECT MIN(nspname) FROM pg_namespace JOIN pg_class ON relnamespace = pg_namespace.oid
+        WHERE nspname = ANY(current_schemas(false)) AND relname = ANY(%(tables)s) AND relname NOT IN (
+            SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))
+        )
     ) AS ours
     """,
 )
@@ -79,10 +80,9 @@ def prepare(session: Session, place: str, *, now: str, create: bool) -> None:
         SchemaError: the database is not ours, or of another version.
     """
     contents = session.read(_contents)
+    if SCHEMA_TABLE not in contents:
+        session.read(lambda _: refuse_wrong_path(session, place))
     if not contents:
-        _refuse_wrong_path(
-            session.read(lambda _: session.run(PATH, {"tables": [SCHEMA_TABLE, JOB_TABLE, KEY_TABLE]}))[0], place
-        )
         if not create:
             raise SchemaError(f"{place} is empty: open it with create=True, or correct the location")
         session.write(lambda _: _initialise(session, now))
@@ -98,6 +98,26 @@ def place_of(name: str) -> Place:
 def schema_versions(now: str) -> list[Statements]:
     """The statements that make each version of the schema from the one before, oldest first."""
     return [load_statements(text, None, language(now)) for text in schema_texts("postgres")]
+
+
+def refuse_wrong_path(session: Session, place: str) -> None:
+    """Refuse a search_path by which the queue's tables would be made in no schema, or before those that are used.
+
+    Raises:
+        SchemaError: it is such a path.
+    """
+    path = session.run(PATH, {"tables": [JOB_TABLE, KEY_TABLE]})[0]
+    if path["first"] is None:
+        raise SchemaError(
+            f"{place}: the search_path names no schema that there is and that this user may use: create "
+            "one, or correct the path"
+        )
+    if path["ours"] is not None:
+        raise SchemaError(
+            f"{place}: the queue is in the schema {path['ours']!r}, and the search_path begins with {path['first']!r}, "
+            "where a second one would be made: set the path so that it begins with the queue's schema, as by "
+            "ALTER ROLE or by options=-csearch_path%3D... in the location"
+        )
 
 
 def refuse_transaction_pooler(connect: Callable[[], PostgresConnection], place: str) -> None:
@@ -148,20 +168,6 @@ def _keeps_its_server(ours: PostgresConnection, other: PostgresConnection) -> bo
 
 def _server(connection: PostgresConnection) -> int:
     return int(connection.run(BACKEND)[0]["pid"])
-
-
-def _refuse_wrong_path(path: Row, place: str) -> None:
-    if path["first"] is None:
-        raise SchemaError(
-            f"{place}: the search_path names no schema that there is and that this user may use: create "
-            "one, or correct the path"
-        )
-    if path["ours"] is not None:
-        raise SchemaError(
-            f"{place}: the queue is in the schema {path['ours']!r}, and the search_path begins with {path['first']!r}, "
-            "where a second one would be made: set the path so that it begins with the queue's schema, as by "
-            "ALTER ROLE or by options=-csearch_path%3D... in the location"
-        )
 
 
 def _contents(session: Session) -> list[str]:

@@ -31,6 +31,7 @@ def site(connection: SqliteConnection, session: Session, *, now: str) -> Site:
         statements=load_statements(query_text("migrate.sql") + query_text("migrate.sqlite.sql"), None, language(now)),
         schema=schema_versions(now),
         list_contents=LIST_CONTENTS,
+        refuse_wrong_path=lambda: None,
         missing=not connection.path.exists(),
         begin_look=BEGIN_LOOK,
         one_at_a_time=(),
