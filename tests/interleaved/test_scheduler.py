@@ -7,10 +7,11 @@ from typing import Final
 import pytest
 
 from prompt_studio_model import operations as op
+from prompt_studio_model.checking.history import History, Lost, Returned
 from prompt_studio_model.state import Job
 from tests.harness.interleaving.ground import Ground, ground_at
 from tests.harness.interleaving.scenario import Kill, Mine, Scenario
-from tests.harness.interleaving.scheduler import Returned, Run, Scheduler, deviations, follow
+from tests.harness.interleaving.scheduler import Run, Scheduler, deviations, follow
 from tests.harness.interleaving.session import Answer, SessionWorker
 from tests.harness.locations import LOCATIONS
 from tests.harness.processes import Pool
@@ -105,4 +106,6 @@ class TestASchedule:
         )
         run = scheduler.run(killed, follow(["a", "fate"]))
         assert [step.what for step in run.steps].count("kill a") == 1
+        assert Lost(1) in run.events  # whoever judges the history must know that nobody waits for the answer
+        assert not History(tuple(run.events)).calls[1].returned
         assert [job.lease_owner for job in acquired(run)] == ["b"]  # what the first process had begun was undone

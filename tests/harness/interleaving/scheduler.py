@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from prompt_studio_model import operations as op
+from prompt_studio_model.checking.history import Happened, Invoked, Lost, Returned
 from prompt_studio_model.state import Job, State
 from tests.harness.interleaving.gates import INSIDE
 from tests.harness.interleaving.ground import PLACES, Ground
@@ -53,31 +54,7 @@ class Step:
     server_process: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Invoked:
-    """A call began."""
-
-    number: int
-    lane: str
-    invocation: op.Invocation
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """A call came to its end, with its answer."""
-
-    number: int
-    answer: Answer
-
-
-@dataclass(frozen=True, slots=True)
-class Happened:
-    """The world moved."""
-
-    event: op.Tick
-
-
-Event = Invoked | Returned | Happened
+Event = Invoked[op.Invocation] | Returned[Answer] | Lost | Happened[op.Tick]
 
 
 @dataclass(slots=True)
@@ -249,6 +226,8 @@ class _Play:
         self._pool.revive(number)
         open_at(self._pool, number, self._ground)
         lane.processes.clear()
+        if lane.call is not None:
+            self._run.events.append(Lost(lane.call))
         lane.phase, lane.call, lane.job = "ready", None, None
         self._wake_busy(lane)
 
