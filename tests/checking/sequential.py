@@ -66,7 +66,8 @@ def lock(content: Any, asked: Asked) -> tuple[Any, Hashable]:  # noqa: ANN401 - 
 class OneAtATime:
     """Every effect is one step, except ("both", first, second): two effects, and others may come between them.
 
-    ("until", seconds) writes when it ends, by a clock that is read at any time from its question to its effect.
+    ("stamp",) writes what the clock shows. ("until", seconds) writes when that time will be over, by a clock that was
+    read at any time from the question to the effect.
     """
 
     effect: Effect
@@ -82,6 +83,8 @@ class OneAtATime:
                 assert isinstance(progress, tuple)
                 content, answer = self.effect(state.content, second)
                 yield Final(state._replace(content=content), (progress[1], answer))
+            case ("stamp",):
+                yield Final(state._replace(content=state.now), "ok")
             case ("until", seconds):
                 for instant in instants:
                     assert isinstance(instant, int)
