@@ -141,7 +141,7 @@ def with_a_wrong_line(old: str, new: str) -> ModuleType:
     )
     module = ModuleType("a_bad_checker")
     exec(compile(text.replace(old, new), "a_bad_checker", "exec"), vars(module))  # noqa: S102 - our own text
-    module.Silent, module.Final = linearizability.Silent, linearizability.Final  # type: ignore[attr-defined]
+    vars(module).update(Silent=linearizability.Silent, Final=linearizability.Final)
     return module
 
 
