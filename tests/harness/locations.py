@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -28,6 +28,7 @@ POOL_CONNECTIONS: Final = 2
 SECOND: Final = 1_000
 
 Rows = list[dict[str, Any]]
+Jitter = Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,13 @@ class Tables:
     locks_left: int
 
 
+class Opener(Protocol):
+    """Opens the database of a location in a process."""
+
+    def __call__(self, address: str, time: SharedTime | None, *, jitter: Jitter | None = None) -> PromptStudioDatabase:
+        """With the shared clock, or None for real time; with these dice, or None for real ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """A place for races.
@@ -47,7 +55,7 @@ class Location:
         name: in tables, and in the ids of tests.
         fresh: makes an empty database, given a directory of its own, and returns where it is.
         share_time: makes the clock of that database, at its beginning, given the same directory.
-        open: opens the database in a process; with the shared clock, or None for real time.
+        open: opens the database in a process.
         tables: what is in it when all is quiet, and how many advisory locks are held.
         dispose: takes away what `fresh` made outside of the directory.
     """
@@ -55,7 +63,7 @@ class Location:
     name: str
     fresh: Callable[[Path], str]
     share_time: Callable[[str, Path], SharedTime]
-    open: Callable[[str, SharedTime | None], PromptStudioDatabase]
+    open: Opener
     tables: Callable[[str], Tables]
     dispose: Callable[[str], None]
 
@@ -71,9 +79,9 @@ def _sqlite_time(address: str, directory: Path) -> SharedTime:
     return MappedTime(directory / "clock")
 
 
-def _sqlite_open(address: str, time: SharedTime | None) -> PromptStudioDatabase:
+def _sqlite_open(address: str, time: SharedTime | None, *, jitter: Jitter | None = None) -> PromptStudioDatabase:
     settings = Settings(write_retry_seconds=RETRY_SECONDS)
-    return PromptStudioDatabase(address, CLIENT, settings=settings, clock=time, create=False)
+    return PromptStudioDatabase(address, CLIENT, settings=settings, clock=time, jitter=jitter, create=False)
 
 
 def _sqlite_tables(address: str) -> Tables:
@@ -99,14 +107,18 @@ def _postgres_time(address: str, directory: Path) -> SharedTime:
     return SequenceTime(address)
 
 
-def _postgres_open_with_locks(address: str, time: SharedTime | None) -> PromptStudioDatabase:
+def _postgres_open_with_locks(
+    address: str, time: SharedTime | None, *, jitter: Jitter | None = None
+) -> PromptStudioDatabase:
     settings = Settings(write_retry_seconds=RETRY_SECONDS, pool_connections=POOL_CONNECTIONS)
-    return PromptStudioDatabase(address, CLIENT, settings=settings, clock=time, create=False)
+    return PromptStudioDatabase(address, CLIENT, settings=settings, clock=time, jitter=jitter, create=False)
 
 
-def _postgres_open_without_locks(address: str, time: SharedTime | None) -> PromptStudioDatabase:
+def _postgres_open_without_locks(
+    address: str, time: SharedTime | None, *, jitter: Jitter | None = None
+) -> PromptStudioDatabase:
     settings = Settings(write_retry_seconds=RETRY_SECONDS, pool_connections=POOL_CONNECTIONS, advisory_locks=False)
-    return PromptStudioDatabase(address, CLIENT, settings=settings, clock=time, create=False)
+    return PromptStudioDatabase(address, CLIENT, settings=settings, clock=time, jitter=jitter, create=False)
 
 
 def _postgres_tables(address: str) -> Tables:

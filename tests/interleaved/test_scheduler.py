@@ -1,64 +1,23 @@
 """The scheduler owns the order of statements: each order of two calls is played, and each is answered as it must be."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
 
 from prompt_studio_model import operations as op
-from prompt_studio_model.checking.history import History, Lost, Returned
+from prompt_studio_model.checking.history import Lost, Returned
 from prompt_studio_model.state import Job
-from tests.harness.interleaving.ground import Ground, ground_at
+from tests.harness.interleaving.explorers import every_order
+from tests.harness.interleaving.ground import Ground
 from tests.harness.interleaving.scenario import Kill, Mine, Scenario
 from tests.harness.interleaving.scheduler import Run, Scheduler, deviations, follow
-from tests.harness.interleaving.session import Answer, SessionWorker
-from tests.harness.locations import LOCATIONS
-from tests.harness.processes import Pool
+from tests.harness.interleaving.session import Answer
 
 pytestmark = pytest.mark.interleaved
 
-WORKERS: Final = 2
-SCHEDULES_MAX: Final = 200
 ONE_JOB: Final = (op.Create(request=(1, None, "{}", "client")),)
 ACQUIRES: Final = {name: op.Acquire(session=name, owner=name, lease=1_000) for name in ("a", "b")}
 TWO: Final = Scenario("two acquire", ONE_JOB, {name: (call,) for name, call in ACQUIRES.items()})
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool[SessionWorker]]:
-    pool = Pool(WORKERS, SessionWorker, preload=("prompt_studio", "psycopg"))
-    yield pool
-    pool.close()
-
-
-@pytest.fixture(params=LOCATIONS, ids=lambda location: location.name)
-def ground(request: pytest.FixtureRequest, tmp_path: Path, pool: Pool[SessionWorker]) -> Iterator[Ground]:
-    ground = ground_at(request.param, tmp_path)
-    yield ground
-    pool.restore()
-    pool.all(SessionWorker.leave)
-    ground.close()
-
-
-@pytest.fixture
-def scheduler(pool: Pool[SessionWorker], ground: Ground) -> Scheduler:
-    return Scheduler(pool, ground)
-
-
-def every_order(scheduler: Scheduler, scenario: Scenario) -> Iterator[Run]:
-    """Depth first: each run, and from each of its steps on each lane that could have gone on instead."""
-    prefixes: list[list[str]] = [[]]
-    for _ in range(SCHEDULES_MAX):
-        if not prefixes:
-            return
-        prefix = prefixes.pop()
-        run = scheduler.run(scenario, follow(prefix))
-        yield run
-        for number in range(len(prefix), len(run.steps)):
-            step = run.steps[number]
-            prefixes += [[*run.choices[:number], lane] for lane in step.enabled if lane != step.lane]
-    raise AssertionError(f"{scenario.name} has more than {SCHEDULES_MAX} orders")
 
 
 def answers(run: Run) -> list[Answer]:
@@ -107,5 +66,5 @@ class TestASchedule:
         run = scheduler.run(killed, follow(["a", "fate"]))
         assert [step.what for step in run.steps].count("kill a") == 1
         assert Lost(1) in run.events  # whoever judges the history must know that nobody waits for the answer
-        assert not History(tuple(run.events)).calls[1].returned
+        assert not run.history.calls[1].returned
         assert [job.lease_owner for job in acquired(run)] == ["b"]  # what the first process had begun was undone

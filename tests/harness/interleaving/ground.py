@@ -19,7 +19,8 @@ from tests.harness.adapter import START, milliseconds_of
 from tests.harness.interleaving.gates import NOTICE
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.session import GATED, OneSession, SameIds
-from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS, Location, Tables
+from tests.harness.locations import SQLITE, WITH_LOCKS, Location, Tables
+from tests.harness.processes import Trouble
 from tests.harness.shared_time import SharedTime
 
 LIMIT_MILLISECONDS: Final = 30_000
@@ -75,6 +76,9 @@ class Ground(Protocol):
     def state(self) -> State:
         """What is in the tables."""
 
+    def held(self) -> set[tuple[int, int]]:
+        """Each job whose row is locked by an open transaction, or that has an advisory lock, and by which process."""
+
     def guard(self, server_process: int) -> None:
         """From now on statements of this server process wait inside."""
 
@@ -91,20 +95,34 @@ class Ground(Protocol):
         """Let go of everything."""
 
 
+_HELD: Final = f"""
+    SELECT id, locks.pid FROM prompt_studio_job_queue AS job JOIN pg_locks AS locks
+    ON locks.locktype = 'transactionid' AND locks.mode = 'ExclusiveLock' AND locks.transactionid = job.xmax
+    UNION SELECT (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT), pid FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND classid <> {_CLASS} AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 JOBS, KEYS = "prompt_studio_job_queue", "prompt_studio_idempotency"
 SCHEDULES_BETWEEN_VACUUMS: Final = 200
 
 
 def play(scenario: Scenario, ground: "SqliteGround | PostgresGround") -> None:
-    """Make the calls that bring an empty database to the scenario's beginning."""
+    """Make the calls that bring an empty database to the scenario's beginning.
+
+    Raises:
+        Trouble: one of them did not do what it was to do.
+    """
     database = ground.location.open(ground.address, ground.time)
     try:
         adapter = SameIds(OneSession(database))
         for call in scenario.setup:
             if isinstance(call, op.Tick):
                 ground.move_clock(call.milliseconds)
-            else:
-                adapter.perform(call)
+            elif not adapter.perform(call):
+                raise Trouble(f"{scenario.name} cannot begin: {call} was refused")
+        ids = [job.id for job in ground.state().jobs]
+        if ids != list(range(1, len(ids) + 1)):
+            raise Trouble(f"{scenario.name} cannot begin: its jobs have the ids {ids}, and its calls name others")
     finally:
         database.close()
 
@@ -174,6 +192,10 @@ class SqliteGround:
         )
         return state_of(Tables(jobs, keys, 0), self._now)
 
+    def held(self) -> set[tuple[int, int]]:
+        """A writer has all or nothing, and nobody passes by what it has."""
+        return set()
+
     def guard(self, server_process: int) -> None:
         """There is no server."""
 
@@ -235,7 +257,7 @@ class PostgresGround:
             self._control.execute(f"VACUUM {JOBS}")
             self._control.execute(f"VACUUM {KEYS}")
         if scenario.name not in self._saved:
-            self._control.execute(_EMPTIED)
+            self._control.execute(f"{_EMPTIED}{_FROM_ONE}")
             self._set_time(START)
             play(scenario, self)
             for table in (JOBS, KEYS):
@@ -258,6 +280,10 @@ class PostgresGround:
         """What is in the tables."""
         jobs, keys = (self._rows(f"SELECT * FROM {table} ORDER BY id") for table in (JOBS, KEYS))
         return state_of(Tables(jobs, keys, 0), self._now)
+
+    def held(self) -> set[tuple[int, int]]:
+        """Each job whose row is locked by an open transaction, or that has an advisory lock, and by which process."""
+        return {(row["id"], row["pid"]) for row in self._rows(_HELD)}
 
     def guard(self, server_process: int) -> None:
         """From now on statements of this server process wait inside."""
@@ -311,16 +337,16 @@ class PostgresGround:
         ]
 
 
+_FROM_ONE: Final = "".join(
+    f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), 1, FALSE);" for table in (JOBS, KEYS)
+)
 _EMPTIED: Final = f"UPDATE {JOBS} SET revision = -revision; DELETE FROM {JOBS}; DELETE FROM {KEYS};"
 
 
-GROUNDS: Final[dict[Location, Callable[[Location, Path], Ground]]] = {
-    SQLITE: SqliteGround,
-    WITH_LOCKS: PostgresGround,
-    WITHOUT_LOCKS: PostgresGround,
-}
-
-
 def ground_at(location: Location, directory: Path) -> Ground:
-    """The ground of a location."""
-    return GROUNDS[location](location, directory)
+    """The ground of a location, whatever store is opened there."""
+    makes: dict[object, Callable[[Location, Path], Ground]] = {
+        SQLITE.tables: SqliteGround,
+        WITH_LOCKS.tables: PostgresGround,
+    }
+    return makes[location.tables](location, directory)

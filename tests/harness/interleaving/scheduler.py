@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from prompt_studio_model import operations as op
-from prompt_studio_model.checking.history import Happened, Invoked, Lost, Returned
+from prompt_studio_model.checking.history import Event, Happened, History, Invoked, Lost, Returned
 from prompt_studio_model.state import Job, State
 from tests.harness.interleaving.gates import INSIDE
 from tests.harness.interleaving.ground import PLACES, Ground
 from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario, happens
-from tests.harness.interleaving.session import Answer, Kept, SessionWorker
+from tests.harness.interleaving.session import Answer, Failed, Kept, SessionWorker
 from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
 
 Phase = Literal["ready", "gate", "inside", "running", "blocked", "busy", "ended"]
@@ -54,21 +54,51 @@ class Step:
     server_process: int = 0
 
 
-Event = Invoked[op.Invocation] | Returned[Answer] | Lost | Happened[op.Tick]
+CallEvent = Event[op.Invocation, Answer, op.Invocation]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What everybody could see after a step: the tables, and who held which job's row or lock.
+
+    `held`: each job with the lane that has its row locked in an open transaction, or its advisory lock.
+    """
+
+    state: State
+    held: frozenset[tuple[int, str]]
 
 
 @dataclass(slots=True)
 class Run:
-    """What came of one schedule."""
+    """What came of one schedule.
+
+    Attributes:
+        events: calls, answers and what happened to the world, in the order of real time.
+        during: of each event, the number of the step in which it was seen.
+        waits: how often a statement was seen to wait for another session's lock.
+        after: the tables, when all was quiet.
+        kept: what each lane's session had then.
+        errors: what calls failed with.
+        has_locks: whether the store takes advisory locks.
+        snapshots: one before the first step and one after each, if they were asked for.
+    """
 
     scenario: Scenario
     before: State
     steps: list[Step] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-
+    events: list[CallEvent] = field(default_factory=list)
+    during: list[int] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    has_locks: bool = False
     waits: int = 0
     after: State = field(default_factory=State)
     kept: dict[str, Kept] = field(default_factory=dict)
+    errors: list[Failed] = field(default_factory=list)
+
+    @property
+    def history(self) -> History[op.Invocation, Answer, op.Invocation]:
+        """The events, checked."""
+        return History(tuple(self.events))
 
     @property
     def choices(self) -> list[str]:
@@ -92,6 +122,7 @@ class _Lane:
     call: int | None = None
     job: Job | None = None
     processes: set[int] = field(default_factory=set)
+    was_cut_off: bool = False
 
 
 class Scheduler:
@@ -102,10 +133,18 @@ class Scheduler:
         self._ground = ground
         self._at_home: set[int] = set()
         self._lives: dict[int, int] = {}
+        self._locks = False
 
-    def run(self, scenario: Scenario, choose: Choose) -> Run:
-        """Play one schedule."""
-        return _Play(self._pool, self._ground, scenario, self._workers(scenario)).run(choose)
+    @property
+    def location(self) -> str:
+        """The name of the store."""
+        return self._ground.location.name
+
+    def run(self, scenario: Scenario, choose: Choose, *, look: bool = False) -> Run:
+        """Play one schedule. `look`: at everything after each step, which takes time."""
+        run = _Play(self._pool, self._ground, scenario, self._workers(scenario), look=look).run(choose)
+        run.has_locks = self._locks
+        return run
 
     def _workers(self, scenario: Scenario) -> dict[str, int]:
         chosen = dict(zip(scenario.sessions, self._pool.numbers, strict=False))
@@ -114,20 +153,23 @@ class Scheduler:
         for number in chosen.values():
             if self._lives.get(number) != self._pool.life(number):
                 self._lives[number] = self._pool.life(number)
-                open_at(self._pool, number, self._ground)
+                self._locks = open_at(self._pool, number, self._ground)
         return chosen
 
 
-def open_at(pool: Pool[SessionWorker], number: int, ground: Ground) -> None:
-    """Let a worker open the database."""
+def open_at(pool: Pool[SessionWorker], number: int, ground: Ground) -> bool:
+    """Let a worker open the database; whether it takes advisory locks there."""
     pool.ask(number, SessionWorker.open, ground.location, ground.address_of_sessions(), ground.time)
-    pool.answer(number)
+    return bool(pool.answer(number))
 
 
 class _Play:
     """One schedule."""
 
-    def __init__(self, pool: Pool[SessionWorker], ground: Ground, scenario: Scenario, workers: dict[str, int]) -> None:
+    def __init__(
+        self, pool: Pool[SessionWorker], ground: Ground, scenario: Scenario, workers: dict[str, int], *, look: bool
+    ) -> None:
+        self._look = look
         self._pool = pool
         self._ground = ground
         self._lanes = {name: _Lane(name, list(moves), workers.get(name)) for name, moves in scenario.lanes.items()}
@@ -136,11 +178,13 @@ class _Play:
 
     def run(self, choose: Choose) -> Run:
         current: str | None = None
+        self._snap()
         while enabled := self._enabled():
             if len(self._run.steps) >= STEPS_MAX:
                 raise Trouble(f"{self._run.scenario.name}: no end after {STEPS_MAX} steps")
             current = choose(len(self._run.steps), current, enabled)
             self._step(self._lanes[current], tuple(enabled))
+            self._snap()
         stuck = [lane.name for lane in self._lanes.values() if lane.phase != "ended"]
         if stuck:
             raise Trouble(f"{self._run.scenario.name}: nobody can go on, and {', '.join(stuck)} did not end")
@@ -149,6 +193,8 @@ class _Play:
             if lane.worker is not None:
                 self._pool.ask(lane.worker, SessionWorker.settle)
                 self._run.kept[lane.name] = self._pool.answer(lane.worker)
+                if lane.was_cut_off:  # the next schedule must not see that anything was ever lost
+                    open_at(self._pool, lane.worker, self._ground)
         return self._run
 
     def _enabled(self) -> list[str]:
@@ -162,6 +208,16 @@ class _Play:
                 lane.phase = "gate"
             enabled = [lane.name for lane in busy]
         return enabled
+
+    def _seen(self, event: CallEvent) -> None:
+        self._run.events.append(event)
+        self._run.during.append(len(self._run.steps))
+
+    def _snap(self) -> None:
+        if self._look:
+            names = {process: lane.name for lane in self._lanes.values() for process in lane.processes}
+            held = frozenset((job_id, names.get(process, "?")) for job_id, process in self._ground.held())
+            self._run.snapshots.append(Snapshot(self._ground.state(), held))
 
     # One step
 
@@ -198,7 +254,7 @@ class _Play:
         assert isinstance(move, op.Invocation)
         self._calls += 1
         lane.call, lane.phase = self._calls, "running"
-        self._run.events.append(Invoked(lane.call, lane.name, move))
+        self._seen(Invoked(lane.call, lane.name, move))
         self._pool.ask(self._number(lane), SessionWorker.perform, move)
         self._settle()
         return True
@@ -206,15 +262,17 @@ class _Play:
     def _happen(self, move: Move) -> str:
         if isinstance(move, op.Tick):
             self._ground.move_clock(move.milliseconds)
-            self._run.events.append(Happened(move))
+            self._seen(Happened(move))
             return f"tick {move.milliseconds}"
         if isinstance(move, Kill):
             self._kill(self._lanes[move.lane])
             return f"kill {move.lane}"
         assert isinstance(move, CutOff)
         lane = self._lanes[move.lane]
+        lane.was_cut_off = True
         self._ground.end_sessions(lane.processes)
         lane.processes.clear()
+        self._seen(Happened(op.Crash(session=lane.name)))
         if lane.phase in {"inside", "blocked"}:
             lane.phase = "running"
         return f"cut off {move.lane}"
@@ -227,7 +285,8 @@ class _Play:
         open_at(self._pool, number, self._ground)
         lane.processes.clear()
         if lane.call is not None:
-            self._run.events.append(Lost(lane.call))
+            self._seen(Lost(lane.call))
+        self._seen(Happened(op.Crash(session=lane.name)))
         lane.phase, lane.call, lane.job = "ready", None, None
         self._wake_busy(lane)
 
@@ -282,7 +341,9 @@ class _Play:
     def _answered(self, lane: _Lane) -> None:
         answer: Answer = self._pool.answer(self._number(lane))
         assert lane.call is not None
-        self._run.events.append(Returned(lane.call, answer))
+        unknown = isinstance(answer, Failed) and answer.unknown
+        self._seen(Lost(lane.call) if unknown else Returned(lane.call, answer))
+        self._run.errors += [answer] if isinstance(answer, Failed) else []
         if isinstance(answer, op.Row) and isinstance(self._invocation(lane.call), op.Acquire):
             lane.job = answer.job
         lane.call, lane.phase = None, "ready"

@@ -1,5 +1,6 @@
 """What one worker process of a schedule does: it makes the calls that it is given, on a session of its own."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -11,8 +12,9 @@ from tests.harness.locations import Location
 from tests.harness.processes import Seat
 from tests.harness.shared_time import SharedTime
 
-GATED: Final = "options=-c%20prompt_studio_test.gated%3Don"
-"""What a session adds to the address of its database, so that its statements wait inside, too."""
+GATED: Final = "options=-c%20prompt_studio_test.gated%3Don%20-c%20plan_cache_mode%3Dforce_generic_plan"
+"""What a session adds to the address of its database, so that its statements wait inside, too; and so that a statement
+has one plan from its first time on: where it reads the clock depends on the plan, and a schedule must stay the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ class Kept:
     unlock_errors: int = 0
 
 
+_UNLOCK: Final = "SELECT pg_advisory_unlock(CAST(%(job_id)s AS BIGINT)) AS unlocked"
+"""Not the store's own: one that does not unlock must not stop the schedules that come after it."""
+
+
 class SameIds(Adapter):
     """A store as the model sees it, where the n-th job of a database has the id n in both."""
 
@@ -56,16 +62,33 @@ class SameIds(Adapter):
     def _model_id(self, real: int) -> int:
         return real
 
+    def _owner(self, real: str | None, number: int, token: int) -> str | None:
+        del number, token
+        return real  # every call of a scenario gives its own
+
+
+class Dice:
+    """The spread of a back-off, as the call has it that is being made."""
+
+    def __init__(self) -> None:
+        self.spread: Callable[[], int] = lambda: 1_000
+
+    def __call__(self) -> int:
+        return self.spread()
+
 
 class OneSession:
     """The deployment of a process that has the database open once. Its tables are others' to read."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, dice: "Dice | None" = None) -> None:
         self.database = database
+        self._dice = dice
 
     def open_session(self, clock: VirtualClock, spread: Callable[[], int]) -> Database:
-        """The database that is open; its clock is the schedule's."""
-        del clock, spread
+        """The database that is open; its clock is the schedule's, and its dice the call's."""
+        del clock
+        if self._dice is not None:
+            self._dice.spread = spread
         return self.database
 
     def crash_session(self, database: Database) -> bool:
@@ -98,16 +121,19 @@ class SessionWorker:
     def __init__(self, seat: Seat) -> None:
         self._gate = Gate(seat.wire)
         self._gate.install()
+        self._dice = Dice()
+        logging.getLogger("prompt_studio").addHandler(logging.NullHandler())  # what it warns of is done on purpose here
         self._database: Database | None = None
         self._adapter: SameIds | None = None
 
-    def open(self, location: Location, address: str, time: SharedTime) -> None:
-        """Open the database, and let every connection that a call will need be made."""
+    def open(self, location: Location, address: str, time: SharedTime) -> bool:
+        """Open the database, and let every connection that a call will need be made; say whether it takes locks."""
         self.leave()
-        self._database = location.open(address, time)
+        self._database = location.open(address, time, jitter=self._dice)
         self._database.get_job(1)
         self._kept()
         self.forget()
+        return bool(self._database.capabilities.advisory_locks)
 
     def leave(self) -> None:
         """Close what is open."""
@@ -118,7 +144,7 @@ class SessionWorker:
     def forget(self) -> None:
         """A new schedule begins: names that were made up in the last one mean nothing any more."""
         assert self._database is not None
-        self._adapter = SameIds(OneSession(self._database))
+        self._adapter = SameIds(OneSession(self._database, self._dice))
 
     def perform(self, invocation: op.Invocation) -> Answer:
         """Make a call, whose statements wait at the gate."""
@@ -157,7 +183,8 @@ class SessionWorker:
 
 def _until_none_is_left(claims: Any, job_id: int) -> list[int]:  # noqa: ANN401 - the store's own
     """Unlock until the server says that there is nothing to unlock: a lock may have been taken more than once."""
+    own = type(claims.dialect.statements["unlock_job"])("unlock_what_is_left", _UNLOCK)
     times = []
-    while claims._worker.run(claims.dialect.statements["unlock_job"], {"job_id": job_id})[0]["unlocked"]:
+    while claims._worker.run(own, {"job_id": job_id})[0]["unlocked"]:
         times.append(job_id)
     return times

@@ -1,0 +1,80 @@
+"""Stores that are wrong in one place, as real queues were: whatever judges them must notice.
+
+The wrong turn is taken in every process that opens the store, in the statements that it has loaded; the files stay as
+they are. A pattern that is not found is an error, since a store that is not broken would prove nothing.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
+
+from prompt_studio import JobRow, PromptStudioDatabase
+from prompt_studio.storage.statements import Statement, Statements
+from tests.harness.locations import Jitter, Location
+from tests.harness.shared_time import SharedTime
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One statement, and what stands in it instead, wherever the pattern is found."""
+
+    statement: str
+    pattern: str
+    instead: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenStore:
+    """A way to be wrong.
+
+    Attributes:
+        name: what is wrong, in words.
+        turns: what stands in the statements instead.
+        besides: what is done to the opened database besides.
+    """
+
+    name: str
+    turns: tuple[Turn, ...] = ()
+    besides: Callable[[PromptStudioDatabase], None] | None = None
+
+    def at(self, location: Location) -> Location:
+        """The location with a store that is broken in this way."""
+        return replace(location, name=f"{location.name}, broken", open=partial(_open, location, self))
+
+
+def _open(
+    location: Location, broken: BrokenStore, address: str, time: SharedTime | None, *, jitter: Jitter | None = None
+) -> PromptStudioDatabase:
+    database = location.open(address, time, jitter=jitter)
+    dialect = cast("Any", database)._store._dialect
+    known = {statement.name: statement for statement in dialect.statements}
+    for turn in broken.turns:
+        text, found = re.subn(turn.pattern, turn.instead, known[turn.statement].sql, flags=re.DOTALL)
+        if not found:
+            raise LookupError(f"{broken.name}: there is no {turn.pattern!r} in {turn.statement}")
+        known[turn.statement] = Statement(turn.statement, text)
+    dialect.statements = Statements(known)
+    if broken.besides is not None:
+        broken.besides(database)
+    return database
+
+
+def looks_first(database: PromptStudioDatabase) -> None:
+    """Make acquire read which job is best, and take that one in a second transaction."""
+    vars(database)["acquire_next_job"] = partial(_look_then_take, database)
+
+
+def _look_then_take(
+    database: PromptStudioDatabase,
+    *,
+    worker_id: str | None = None,
+    lease_seconds: int | None = None,
+    job_types: Collection[str] | None = None,
+) -> JobRow | None:
+    del job_types
+    best = database.list_jobs(status="queued", limit=1)
+    if not best:
+        return None
+    return database.update_job_status(best[0]["id"], "processing", worker_id=worker_id, lease_seconds=lease_seconds)

@@ -1,0 +1,102 @@
+"""What a call on the queue may do to the model's state, and in which parts others may see it being done.
+
+A statement reads the clock at some instant between its call and its commit, so a call takes effect with any reading
+since it began. An acquire fails exhausted jobs on its way, each in a commit of its own. What a claim was allowed to
+pass by because others held it is `excused`: for each call, the jobs that were held, or could not be leased, at some
+moment of the call. Without excuses a claim takes the best eligible job of its instant, and no other.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+from prompt_studio_model import locks
+from prompt_studio_model import operations as op
+from prompt_studio_model.checking.history import Call
+from prompt_studio_model.checking.linearizability import Final, Silent
+from prompt_studio_model.leases import EXHAUSTED_ERROR, claim, end
+from prompt_studio_model.state import Job, Settings, State, claim_order
+from prompt_studio_model.step import step
+from tests.harness.interleaving.session import Answer, Failed
+
+NO_EXCUSES: Mapping[int, frozenset[int]] = {}
+Successor = Silent[State] | Final[State, Answer]
+CallOnJobs = Call[op.Invocation, Answer]
+
+
+class JobMoves:
+    """The moves of calls on a queue, for a store with these settings."""
+
+    def __init__(self, settings: Settings, excused: Mapping[int, frozenset[int]] = NO_EXCUSES) -> None:
+        self._settings = settings
+        self._excused = excused
+
+    def successors(
+        self, state: State, call: CallOnJobs, progress: Hashable, instants: tuple[Hashable, ...]
+    ) -> Iterable[Successor]:
+        """Give every next part of a call's effect, at every reading of the clock that it may have had."""
+        del progress  # a part of an acquire leaves nothing to remember: the row says it
+        for instant in instants:
+            assert isinstance(instant, int)
+            for move in self._at(state._replace(now=instant), call):
+                yield move._replace(state=move.state._replace(now=state.now))
+
+    def _at(self, state: State, call: CallOnJobs) -> Iterable[Successor]:
+        if isinstance(call.invocation, op.Acquire):
+            yield from self._exhaustion(state, call.invocation)
+        if isinstance(call.answer, Failed):
+            yield Final(state, call.answer)  # nothing of the call's own effect was committed
+        elif isinstance(call.invocation, op.Acquire) and call.number in self._excused:
+            yield from self._claims(state, call.invocation, self._excused[call.number])
+        elif isinstance(call.invocation, op.Create):
+            yield from self._creation(state, call)
+        else:
+            for after, answer in step(state, call.invocation, self._settings):
+                yield Final(after, answer)
+
+    def _exhaustion(self, state: State, call: op.Acquire) -> Iterable[Successor]:
+        for job in _wanted(state, call):
+            if job.exhausted(state.now):
+                failed = end(job, state.now, "failed", error=EXHAUSTED_ERROR, closed_token=None, closed_by=None)
+                yield Silent(state.with_job(failed), None)
+                return
+            if job.eligible(state.now):
+                return
+
+    def _claims(self, state: State, call: op.Acquire, excused: frozenset[int]) -> Iterable[Successor]:
+        """Each job that may be claimed: every better one may be passed by. And none, if all may be."""
+        for job in _wanted(state, call):
+            if job.eligible(state.now):
+                claimed = claim(job, state.now, call.owner, call.lease)
+                after = state.with_job(claimed)
+                if self._settings.advisory_locks and locks.holder(state, job.id) in {None, call.session}:
+                    after = locks.hold(after, call.session, job.id, claimed.lease_token)
+                yield Final(locks.forget_stale_refusals(after), op.Row(claimed))
+                if job.id not in excused:
+                    return
+        yield Final(state, op.Row(None))
+
+    def _creation(self, state: State, call: CallOnJobs) -> Iterable[Successor]:
+        """A rival's rolled back insert uses up an id, and ids are not given in the order of commits."""
+        told = call.answer.job if isinstance(call.answer, op.Row) else None
+        if told is not None and state.job(told.id) is None:
+            state = state._replace(next_id=told.id)
+        for after, answer in step(state, call.invocation, self._settings):
+            yield Final(after._replace(jobs=tuple(sorted(after.jobs, key=lambda job: job.id))), answer)
+
+    def agrees(self, predicted: Any, observed: Any) -> bool:  # noqa: ANN401 - any answer
+        """Say whether they are equal."""
+        return bool(predicted == observed)
+
+    def happened(self, state: State, event: op.Invocation) -> State:
+        """Return the state after a tick, or after a session has ended."""
+        ((after, _),) = step(state, event, self._settings)
+        return after
+
+    def instant(self, state: State) -> Hashable:
+        """Return the clock's reading."""
+        return state.now
+
+
+def _wanted(state: State, call: op.Acquire) -> list[Job]:
+    wanted = (job for job in state.jobs if call.job_types is None or job.job_type in call.job_types)
+    return sorted(wanted, key=claim_order)

@@ -1,0 +1,192 @@
+"""Judges one schedule: its answers in their order, what is in the tables, and which locks are left.
+
+First as if a claim saw everything. If that cannot explain the answers, a claim may have passed by what others held:
+the schedule is played again, and looked at after each step; now a claim may leave out a job that was held, or could not
+be leased, at some moment of the call. Whoever broke the schedule is named by the promises that its steps break.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prompt_studio_model import operations as op
+from prompt_studio_model.checking.explore import Verdict
+from prompt_studio_model.checking.history import Happened, Invoked, Lost, Returned
+from prompt_studio_model.checking.linearizability import Judged, check
+from prompt_studio_model.checking.properties import violated
+from prompt_studio_model.invariants import (
+    LEASE_PROMISES,
+    executions_bounded,
+    no_early_reclaim,
+    observe,
+    one_effect_per_key,
+)
+from prompt_studio_model.state import Settings, State
+from tests.harness.interleaving.diagram import diagram
+from tests.harness.interleaving.job_moves import JobMoves
+from tests.harness.interleaving.scheduler import Run, Scheduler, follow
+from tests.harness.interleaving.session import Failed
+from tests.harness.violation import Violation
+
+STEP_PROMISES: Final = (*LEASE_PROMISES, executions_bounded, no_early_reclaim, one_effect_per_key)
+"""What a change of the tables proves to be broken by itself, whatever else was going on."""
+
+UNEXPLAINED: Final = "linearizability"
+TABLES: Final = "final tables"
+ERROR: Final = "unexpected error"
+LOCKS: Final = "INV-LOCKS-MATCH"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a schedule came to. `names`: the promises that it broke; `why`, for people."""
+
+    verdict: Verdict
+    names: tuple[str, ...] = ()
+    why: str = ""
+    excused: bool = False
+
+
+HOLDS: Final = Judgement("holds")
+
+
+class Judge:
+    """Judges the schedules of one scheduler."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def judge(self, run: Run) -> Judgement:
+        """Say whether a schedule holds.
+
+        Raises:
+            Trouble: it could not be played again.
+        """
+        settings = Settings(advisory_locks=run.has_locks)
+        strict = self.explain(run)
+        if strict.verdict == "holds" or any(unexpected_errors(run)):
+            return strict
+        again = self._scheduler.run(run.scenario, follow(run.choices), look=True)
+        if again.events != run.events or again.after != run.after:
+            return Judgement("inconclusive", why=f"played again it was another one:\n{diagram(run)}\n{diagram(again)}")
+        relaxed = self.explain(again, JobMoves(settings, excuses(again)))
+        if relaxed.verdict == "holds":
+            return Judgement("holds", excused=True)
+        return Judgement(relaxed.verdict, tuple(broken_by_steps(again, settings)) or relaxed.names, relaxed.why)
+
+    def require(self, run: Run) -> Judgement:
+        """Judge, and raise unless it holds.
+
+        Raises:
+            Violation: it does not.
+        """
+        judged = self.judge(run)
+        if judged.verdict == "violated":
+            raise Violation(list(judged.names), judged.why)
+        assert judged.verdict == "holds", judged.why
+        return judged
+
+    def explain(self, run: Run, moves: JobMoves | None = None) -> Judgement:
+        """Judge a run by what is known of it, without playing it again; as if a claim saw everything."""
+        moves = moves or JobMoves(Settings(advisory_locks=run.has_locks))
+        failed = list(unexpected_errors(run))
+        if failed:
+            why = "\n".join([*(f"{error.error}: {error.message}" for error in failed), diagram(run)])
+            return Judgement("violated", tuple(dict.fromkeys(error.invariant or ERROR for error in failed)), why)
+        found: Judged[Any, Any, Any, Any] = check(run.history, run.before, moves)
+        if found.verdict == "inconclusive":
+            return Judgement("inconclusive", why=f"more than {found.steps} steps of the model\n{diagram(run)}")
+        if found.verdict == "violated":
+            return Judgement("violated", (UNEXPLAINED,), f"{_impossible(found)}\n{diagram(run)}")
+        tables = [state for state in found.finals if (state.jobs, state.keys) == (run.after.jobs, run.after.keys)]
+        if not tables:
+            expected = "\n".join(f"  allowed: {state.jobs} {state.keys}" for state in found.finals)
+            seen = f"the tables are as no order of the calls leaves them:\n  seen: {run.after.jobs} {run.after.keys}"
+            return Judgement("violated", (TABLES,), f"{seen}\n{expected}\n{diagram(run)}")
+        trouble = list(locks_trouble(run, tables))
+        if trouble:
+            return Judgement("violated", (LOCKS,), "\n".join([*trouble, diagram(run)]))
+        return HOLDS
+
+
+def unexpected_errors(run: Run) -> Iterator[Failed]:
+    """The calls that failed though nobody cut their lane off: here nothing is in anybody's way for long."""
+    lanes = {event.number: event.lane for event in run.events if isinstance(event, Invoked)}
+    cut: set[str] = set()
+    for event in run.events:
+        if isinstance(event, Happened) and isinstance(event.event, op.Crash):
+            cut.add(event.event.session)
+        elif isinstance(event, Returned) and isinstance(event.answer, Failed) and lanes[event.number] not in cut:
+            yield event.answer
+    yield from (error for error in run.errors if error.unknown and not cut)
+
+
+def locks_trouble(run: Run, finals: list[State]) -> Iterator[str]:
+    """What is wrong with the locks that sessions have when all is quiet."""
+    for lane, kept in run.kept.items():
+        if len(set(kept.running)) < len(kept.running):
+            yield f"{lane} had a lock more than once: {kept.running}"
+        if kept.unlock_errors:
+            yield f"{lane} gave back {kept.unlock_errors} locks that it did not have"
+    seen = {lane: set(kept.running) for lane, kept in run.kept.items()}
+    possible = [{lane: {lock.job_id for lock in state.session(lane).locks} for lane in seen} for state in finals]
+    if seen not in possible and any(seen.values()) | any(any(one.values()) for one in possible):
+        yield f"locks left: {seen}; any of these would be right: {possible}"
+
+
+def excuses(run: Run) -> dict[int, frozenset[int]]:
+    """For each acquire, the jobs that at some moment of the call were held by others, or could not be leased."""
+    ends = {
+        event.number: during
+        for event, during in zip(run.events, run.during, strict=True)
+        if isinstance(event, (Returned, Lost))
+    }
+    excused = {}
+    for event, begun in zip(run.events, run.during, strict=True):
+        if isinstance(event, Invoked) and isinstance(event.invocation, op.Acquire):
+            # The snapshot of that number was taken before the step, and the next one after it.
+            seen = run.snapshots[begun : ends.get(event.number, len(run.steps)) + 2]
+            excused[event.number] = frozenset(
+                job.id
+                for one in seen
+                for job in one.state.jobs
+                if not job.eligible(one.state.now)
+                or any(job_id == job.id and lane != event.lane for job_id, lane in one.held)
+            )
+    return excused
+
+
+def broken_by_steps(run: Run, settings: Settings) -> list[str]:
+    """The promises that single changes of the tables break, each once."""
+    calls, answers = _calls(run), {one.number: one.answer for one in run.events if isinstance(one, Returned)}
+    ends = {one.number: during for one, during in zip(run.events, run.during, strict=True) if isinstance(one, Returned)}
+    names: list[str] = []
+    current: dict[str, int] = {}
+    begun = {during: event for event, during in zip(run.events, run.during, strict=True) if isinstance(event, Invoked)}
+    for number, step in enumerate(run.steps):
+        if number in begun:
+            current[step.lane] = begun[number].number
+        before, after = run.snapshots[number].state, run.snapshots[number + 1].state
+        call = current.get(step.lane)
+        if call is None:
+            continue
+        # A call that names a token is judged by what it was told, too; others may have been done some steps before.
+        told_now = ends.get(call) == number and isinstance(calls[call], op.JobCall)
+        if (before.jobs, before.keys) == (after.jobs, after.keys) and not told_now:
+            continue
+        answer = answers.get(call)
+        told = answer if isinstance(answer, op.Row | op.Outcome | op.Recorded | op.Number) else op.Nothing()
+        seen = observe(settings, before, calls[call], told, after)
+        names += [name for name in violated(seen, STEP_PROMISES) if name not in names]
+    return names
+
+
+def _calls(run: Run) -> dict[int, op.Invocation]:
+    return {event.number: event.invocation for event in run.events if isinstance(event, Invoked)}
+
+
+def _impossible(found: Judged[Any, Any, Any, Any]) -> str:
+    failure = found.failure
+    assert failure is not None
+    told = f"no order of the calls explains what {failure.call.lane} was answered: {failure.call.answer}"
+    return "\n".join([told, *(f"  possible: {other.answer}" for other in failure.otherwise)])

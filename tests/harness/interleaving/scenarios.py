@@ -1,0 +1,129 @@
+"""What is interleaved: small situations in which two or three calls meet. A new one is one entry.
+
+The lanes a, b and c have a session each; the lanes `time` and `fate` belong to nobody.
+"""
+
+from typing import Any, Final
+
+from prompt_studio_model import operations as op
+from prompt_studio_model.state import Scope
+from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Scenario
+
+LEASE: Final = 1_000
+REQUEST: Final = (1, None, "{}", "client")
+
+
+def job(*, priority: int = 5, max_retries: int = 3) -> op.Create:
+    """A job."""
+    return op.Create(request=REQUEST, priority=priority, max_retries=max_retries)
+
+
+def acquire(session: str, lease: int = LEASE) -> op.Acquire:
+    """A claim, under the session's name."""
+    return op.Acquire(session=session, owner=session, lease=lease)
+
+
+LEASED: Final = (job(), acquire("old"))
+EXPIRED: Final = (*LEASED, op.Tick(milliseconds=LEASE))
+BOUNDARY: Final = (*LEASED, op.Tick(milliseconds=LEASE - 1))
+SPENT: Final = (job(max_retries=0), acquire("old"), op.Tick(milliseconds=LEASE))
+TICK: Final = op.Tick(milliseconds=1)
+ANN, BOB = Scope("prompt", "key", "ann"), Scope("prompt", "key", "bob")
+TOKEN: Final[dict[str, Any]] = {"job_id": 1, "token": 1}
+
+TWO_SESSIONS: Final = (
+    Scenario("acquire, acquire", (job(),), {"a": (acquire("a"),), "b": (acquire("b"),)}),
+    Scenario("acquire, acquire, two jobs", (job(), job()), {"a": (acquire("a"),), "b": (acquire("b"),)}),
+    Scenario("two reclaim", EXPIRED, {"a": (acquire("a"),), "b": (acquire("b"),)}),
+    Scenario(
+        "acquire one queued, one expired", (*EXPIRED, job(priority=9)), {"a": (acquire("a"),), "b": (acquire("b"),)}
+    ),
+    Scenario(
+        "acquire, renew, at the boundary",
+        BOUNDARY,
+        {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),), "time": (TICK,)},
+    ),
+    Scenario("renew, reclaim", EXPIRED, {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),)}),
+    Scenario("complete, reclaim", EXPIRED, {"a": (acquire("a"),), "b": (op.Complete(session="b", **TOKEN),)}),
+    Scenario(
+        "fail, acquire",
+        EXPIRED,
+        {"a": (acquire("a"),), "b": (op.Fail(session="b", spread=500, **TOKEN),), "time": (op.Tick(milliseconds=500),)},
+    ),
+    Scenario("release, acquire", LEASED, {"a": (acquire("a"),), "b": (op.Release(session="b", **TOKEN),)}),
+    Scenario("release, reclaim", EXPIRED, {"a": (acquire("a"),), "b": (op.Release(session="b", **TOKEN),)}),
+    Scenario("release mine, acquire", (job(),), {"a": (acquire("a"), Mine(op.Release)), "b": (acquire("b"),)}),
+    Scenario("complete mine, acquire", (job(),), {"a": (acquire("a"), Mine(op.Complete)), "b": (acquire("b"),)}),
+    Scenario(
+        "retry, acquire",
+        (*LEASED, op.Fail(retryable=False, **TOKEN)),
+        {"a": (acquire("a"),), "b": (op.Retry(session="b", job_id=1),)},
+    ),
+    Scenario(
+        "cancel, complete",
+        LEASED,
+        {"a": (op.Cancel(session="a", job_id=1),), "b": (op.Complete(session="b", **TOKEN),)},
+    ),
+    Scenario("cancel, acquire", (job(),), {"a": (op.Cancel(session="a", job_id=1),), "b": (acquire("b"),)}),
+    Scenario("complete twice", LEASED, {name: (op.Complete(session=name, **TOKEN),) for name in ("a", "b")}),
+    Scenario(
+        "complete, fail",
+        LEASED,
+        {"a": (op.Complete(session="a", **TOKEN),), "b": (op.Fail(session="b", retryable=False, **TOKEN),)},
+    ),
+    Scenario(
+        "record, record",
+        (),
+        {
+            "a": (op.Record(session="a", scope=ANN, entity_id=1),),
+            "b": (op.Record(session="b", scope=ANN, entity_id=2),),
+        },
+    ),
+    Scenario(
+        "record, lookup",
+        (),
+        {
+            "a": (op.Record(session="a", scope=ANN, entity_id=1),),
+            "b": (op.Lookup(session="b", scope=ANN), op.Lookup(session="b", scope=ANN)),
+        },
+    ),
+    Scenario(
+        "record, another user's",
+        (),
+        {
+            "a": (op.Record(session="a", scope=ANN, entity_id=1),),
+            "b": (op.Record(session="b", scope=BOB, entity_id=2), op.Lookup(session="b", scope=BOB)),
+        },
+    ),
+    Scenario("exhaustion, renew", SPENT, {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),)}),
+    Scenario("exhaustion, complete", SPENT, {"a": (acquire("a"),), "b": (op.Complete(session="b", **TOKEN),)}),
+    Scenario("claim, be killed, claim", (job(),), {"a": (acquire("a"),), "b": (acquire("b"),), "fate": (Kill("a"),)}),
+    Scenario(
+        "lose the session with a lock",
+        (job(),),
+        {"a": (acquire("a"), Mine(op.Complete)), "b": (acquire("b"),), "fate": (CutOff("a"),)},
+    ),
+)
+THREE_SESSIONS: Final = (
+    Scenario("three acquire", (job(),), {name: (acquire(name),) for name in ("a", "b", "c")}),
+    Scenario("three acquire two jobs", (job(), job()), {name: (acquire(name),) for name in ("a", "b", "c")}),
+    Scenario(
+        "record, record, lookup",
+        (),
+        {
+            "a": (op.Record(session="a", scope=ANN, entity_id=1),),
+            "b": (op.Record(session="b", scope=ANN, entity_id=2),),
+            "c": (op.Lookup(session="c", scope=ANN),),
+        },
+    ),
+    Scenario(
+        "locked heads ahead of a free job",
+        (job(priority=9), job(priority=8), job(priority=7)),
+        {
+            "a": (acquire("a"), Mine(op.Release)),
+            "b": (acquire("b"), Mine(op.Fail, {"spread": 500})),
+            "c": (acquire("c"),),
+        },
+    ),
+)
+SCENARIOS: Final = (*TWO_SESSIONS, *THREE_SESSIONS)

@@ -1,0 +1,113 @@
+"""A schedule as a file, and played again from it: as it was, or up to the first step that is another one."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.harness.interleaving.scenario import Scenario
+from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step, deviations, follow
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What is needed to play a schedule again, and to notice that it has become another one.
+
+    Attributes:
+        store: the name of the location where it was played.
+        scenario: the name of what was played.
+        choices: the lane of each step.
+        steps: what the lanes did then, as it can be compared: without the numbers of server processes.
+        names: the promises that it broke.
+    """
+
+    store: str
+    scenario: str
+    choices: tuple[str, ...]
+    steps: tuple[dict[str, Any], ...]
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, run: Run, store: str, names: Iterable[str] = ()) -> "Schedule":
+        """The schedule of a run."""
+        return cls(store, run.scenario.name, tuple(run.choices), tuple(map(_comparable, run.steps)), tuple(names))
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        path.write_text(json.dumps({"version": VERSION, **asdict(self)}, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Schedule":
+        """Read a file.
+
+        Raises:
+            ValueError: it is of another version.
+        """
+        told = json.loads(path.read_text())
+        if told.pop("version", None) != VERSION:
+            raise ValueError(f"{path} is not of version {VERSION}: play it with the program that wrote it")
+        steps, names = tuple(told["steps"]), tuple(told["names"])
+        return cls(told["store"], told["scenario"], tuple(told["choices"]), steps, names)
+
+
+class DivergedError(AssertionError):
+    """A schedule is not the one that it was: the store has changed, or it has seen something that is not scheduled."""
+
+    def __init__(self, number: int, was: object, is_now: object) -> None:
+        super().__init__(f"step {number} was {was}, and is {is_now}")
+        self.number = number
+
+
+def replay(scheduler: Scheduler, scenario: Scenario, schedule: Schedule) -> Run:
+    """Play a schedule again.
+
+    Raises:
+        DivergedError: it was another one, from this step on.
+    """
+    run = scheduler.run(scenario, follow(schedule.choices))
+    seen = list(map(_comparable, run.steps))
+    for number, (was, is_now) in enumerate(zip(schedule.steps, seen, strict=False)):
+        if was != is_now:
+            raise DivergedError(number, was, is_now)
+    if len(seen) != len(schedule.steps):
+        raise DivergedError(min(len(seen), len(schedule.steps)), f"{len(schedule.steps)} steps", f"{len(seen)} steps")
+    return run
+
+
+def _comparable(step: Step) -> dict[str, Any]:
+    told = asdict(step)
+    del told["server_process"]
+    return {**told, "enabled": list(step.enabled)}
+
+
+def deviations_of(run: Run) -> list[tuple[int, str]]:
+    """The steps at which a run did not go on by itself, and the lane that did instead."""
+    default = deviations(())
+    found, current = [], None
+    for number, step in enumerate(run.steps):
+        if default(number, current, step.enabled) != step.lane:
+            found.append((number, step.lane))
+        current = step.lane
+    return found
+
+
+def deviating(points: Sequence[tuple[int, str]]) -> Choose:
+    """Go on by itself, but for these steps, at which this lane does if it can."""
+    wanted, default = dict(points), deviations(())
+
+    def choose(step: int, current: str | None, enabled: Sequence[str]) -> str:
+        lane = wanted.get(step)
+        return lane if lane in enabled and lane is not None else default(step, current, enabled)
+
+    return choose
+
+
+def preemptions(run: Run) -> int:
+    """How often a lane was left that could have gone on."""
+    return sum(
+        before.lane != step.lane and before.lane in step.enabled
+        for before, step in zip(run.steps, run.steps[1:], strict=False)
+    )

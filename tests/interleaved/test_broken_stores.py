@@ -1,0 +1,89 @@
+"""Each store with a bug of other queues is caught, shrunk to a schedule of one preemption at most, and replayed."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.harness.interleaving.explorers import missed, prioritized
+from tests.harness.interleaving.ground import Ground
+from tests.harness.interleaving.judging import Judge
+from tests.harness.interleaving.reducing import reduced
+from tests.harness.interleaving.scenario import Scenario
+from tests.harness.interleaving.scenarios import SCENARIOS
+from tests.harness.interleaving.scheduler import Run, Scheduler, follow
+from tests.harness.interleaving.schedules import DivergedError, Schedule, preemptions, replay
+from tests.harness.interleaving.session import SessionWorker
+from tests.harness.locations import Location
+from tests.harness.processes import Pool
+from tests.interleaved.broken import BROKEN, Interleaved
+
+pytestmark = pytest.mark.interleaved
+
+SCHEDULES_MAX = 200
+DEPTH = 3
+REPLAYS = 5
+Opened = Callable[[Location], AbstractContextManager[Ground]]
+
+
+def scenario_of(broken: Interleaved) -> Scenario:
+    """Where it must be found."""
+    return next(scenario for scenario in SCENARIOS if scenario.name == broken.scenario)
+
+
+def schedules(scheduler: Scheduler, scenario: Scenario) -> Iterator[Run]:
+    """Schedules by priorities, always the same."""
+    source = random.Random(0)  # noqa: S311 - the same schedules each time
+    for _ in range(SCHEDULES_MAX):
+        yield scheduler.run(scenario, prioritized(source, list(scenario.lanes), 15, DEPTH))
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.name)
+def test_it_is_found_and_shrunk_and_replayed(
+    broken: Interleaved, opened: Opened, pool: Pool[SessionWorker], tmp_path: Path
+) -> None:
+    scenario = scenario_of(broken)
+    with opened(broken.at(broken.location)) as ground:
+        scheduler = Scheduler(pool, ground)
+        judge = Judge(scheduler)
+        found = next(run for run in schedules(scheduler, scenario) if judge.judge(run).verdict == "violated")
+        names = judge.judge(found).names
+        assert broken.names & set(names)
+        shortest, _ = reduced(scheduler, found, lambda run: judge.judge(run).names == names)
+        assert preemptions(shortest) <= 1
+        Schedule.of(shortest, scheduler.location, names).write(tmp_path / "schedule.json")
+        kept = Schedule.read(tmp_path / "schedule.json")
+        for _ in range(REPLAYS):
+            assert judge.judge(replay(scheduler, scenario, kept)).names == kept.names
+
+
+class TestASchedule:
+    def test_that_has_become_another_one_is_refused_at_its_first_other_step(self, scheduler: Scheduler) -> None:
+        run = scheduler.run(SCENARIOS[0], follow(["a", "b"]))
+        kept = Schedule.of(run, scheduler.location)
+        changed = kept.steps[1] | {"what": "something else"}
+        with pytest.raises(DivergedError, match="something else") as diverged:
+            replay(
+                scheduler,
+                SCENARIOS[0],
+                Schedule(kept.store, kept.scenario, kept.choices, (kept.steps[0], changed, *kept.steps[2:])),
+            )
+        assert diverged.value.number == 1
+
+    def test_that_has_become_longer_is_refused(self, scheduler: Scheduler) -> None:
+        kept = Schedule.of(scheduler.run(SCENARIOS[0], follow(())), scheduler.location)
+        with pytest.raises(DivergedError, match="steps"):
+            replay(scheduler, SCENARIOS[0], Schedule(kept.store, kept.scenario, kept.choices, kept.steps[:-1]))
+
+    def test_of_another_version_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "old.json").write_text('{"version": 0}')
+        with pytest.raises(ValueError, match="version 1"):
+            Schedule.read(tmp_path / "old.json")
+
+
+def test_the_bound_on_having_missed_a_bug() -> None:
+    assert missed(2, 10, 1, 1) == 0.5
+    assert missed(2, 10, 2, 1) == 0.95
+    assert missed(2, 10, 2, 200) < 0.001

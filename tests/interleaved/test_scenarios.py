@@ -1,0 +1,86 @@
+"""Every order of every scenario is judged: what each call was answered, what is in the tables, which locks are left."""
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+
+from tests.harness.interleaving.explorers import every_order, prioritized, switches, uniform
+from tests.harness.interleaving.judging import Judge
+from tests.harness.interleaving.scenario import Scenario, happens
+from tests.harness.interleaving.scenarios import SCENARIOS, TWO_SESSIONS
+from tests.harness.interleaving.scheduler import Run, Scheduler
+
+pytestmark = pytest.mark.interleaved
+
+SCHEDULES_MAX = 120
+"""Of one scenario, where there are more than a change can wait for; they are taken at random then, and not in order."""
+
+
+def named(scenario: Scenario) -> str:
+    """A test's name."""
+    return scenario.name.replace(", ", "-").replace(" ", "_")
+
+
+def ends_processes(scenario: Scenario) -> bool:
+    """Whether a process or a session is ended in it, which takes a hundred times as long as a schedule."""
+    return "fate" in scenario.lanes
+
+
+WHOLE = [scenario for scenario in TWO_SESSIONS if not ends_processes(scenario)]
+SAMPLED = [scenario for scenario in SCENARIOS if scenario not in WHOLE]
+
+
+def holds(judge: Judge, runs: Iterator[Run]) -> list[Run]:
+    """Judge each; the first that does not hold is an error."""
+    seen = []
+    for run in runs:
+        judge.require(run)
+        seen.append(run)
+    return seen
+
+
+@pytest.mark.verifies(
+    "PS-CONCURRENCY-1", "INV-SINGLE-HOLDER", "INV-CLAIM-ORDER", "INV-NONE-IS-EMPTY", "INV-LOCKS-MATCH"
+)
+@pytest.mark.parametrize("scenario", WHOLE, ids=named)
+def test_every_order_holds(scheduler: Scheduler, judge: Judge, scenario: Scenario) -> None:
+    runs = holds(judge, every_order(scheduler, scenario))
+    assert len({tuple(run.choices) for run in runs}) == len(runs) > 1
+
+
+@pytest.mark.verifies(
+    "PS-CONCURRENCY-1", "INV-SINGLE-HOLDER", "INV-CLAIM-ORDER", "INV-NONE-IS-EMPTY", "INV-LOCKS-MATCH"
+)
+@pytest.mark.parametrize("scenario", SAMPLED, ids=named)
+def test_some_orders_hold(scheduler: Scheduler, judge: Judge, scenario: Scenario) -> None:
+    source = random.Random(scenario.name)  # noqa: S311 - the same schedules each time
+    few = SCHEDULES_MAX // 8 if ends_processes(scenario) else SCHEDULES_MAX
+    chosen = (
+        uniform(source) if number % 2 else prioritized(source, list(scenario.lanes), 20, 3) for number in range(few)
+    )
+    holds(judge, (scheduler.run(scenario, choose) for choose in chosen))
+
+
+def test_a_scenario_is_played_as_it_is_written(scheduler: Scheduler) -> None:
+    for scenario in SCENARIOS:
+        if ends_processes(scenario):
+            continue
+        run = next(every_order(scheduler, scenario))
+        calls = sum(not happens(move) for moves in scenario.lanes.values() for move in moves)
+        left_out = sum(step.what == "left out" for step in run.steps)
+        assert len(run.history.calls) == calls - left_out
+
+
+class TestEveryOrder:
+    def test_with_no_preemption_each_lane_goes_on_until_it_ends_or_waits(self, scheduler: Scheduler) -> None:
+        runs = list(every_order(scheduler, TWO_SESSIONS[0], preemptions=0))
+        assert [switches(run, run.choices) for run in runs] == [0] * len(runs)
+        assert {run.choices[0] for run in runs} == {"a", "b"}
+
+    def test_with_more_preemptions_there_are_more(self, scheduler: Scheduler) -> None:
+        counts = [len(list(every_order(scheduler, TWO_SESSIONS[0], preemptions=most))) for most in (0, 1, 2)]
+        assert counts == sorted(counts)
+        assert counts[0] < counts[-1]
+        assert counts[-1] <= len(list(islice(every_order(scheduler, TWO_SESSIONS[0]), 100)))
