@@ -6,11 +6,13 @@ from prompt_studio_model.checking.history import (
     Call,
     EndedTwice,
     Happened,
+    Invoked,
     LaneIsBusy,
     Lost,
     MalformedHistory,
     NeverInvoked,
     NumberUsedTwice,
+    Returned,
 )
 from tests.checking.sequential import AnyEvent, asks, history, told
 
@@ -38,6 +40,11 @@ class TestCalls:
 
 
 class TestHistory:
+    def test_has_events_that_can_be_made_with_their_types(self) -> None:
+        made = (Invoked[str](1, "a", "get"), Returned[int](1, 7), Happened[float](0.5))
+
+        assert made == (Invoked(1, "a", "get"), Returned(1, 7), Happened(0.5))
+
     def test_is_a_value(self) -> None:
         one, other = (history(asks(1, "get"), told(1, 7)) for _ in range(2))
 

@@ -1,1 +1,1 @@
-"""Checking machinery that knows nothing of jobs: properties and exhaustive exploration."""
+"""Checking machinery that knows nothing of jobs: properties, exhaustive exploration, and histories of calls."""

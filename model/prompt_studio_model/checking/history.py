@@ -10,25 +10,30 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar, Union
 
 Asked = TypeVar("Asked")
+Asked_co = TypeVar("Asked_co", covariant=True)
 Answer = TypeVar("Answer")
+Answer_co = TypeVar("Answer_co", covariant=True)
 Happening = TypeVar("Happening")
+Happening_co = TypeVar("Happening_co", covariant=True)
+
+# The generic events have no slots: Python 3.11 cannot make a frozen one that has them by `Returned[Number](...)`.
 
 
-@dataclass(frozen=True, slots=True)
-class Invoked(Generic[Asked]):
+@dataclass(frozen=True)
+class Invoked(Generic[Asked_co]):
     """A call began. `number` is its own in the whole history; a lane has one call at a time."""
 
     number: int
     lane: str
-    invocation: Asked
+    invocation: Asked_co
 
 
-@dataclass(frozen=True, slots=True)
-class Returned(Generic[Answer]):
+@dataclass(frozen=True)
+class Returned(Generic[Answer_co]):
     """A call came to its end, with its answer."""
 
     number: int
-    answer: Answer
+    answer: Answer_co
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +43,11 @@ class Lost:
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Happened(Generic[Happening]):
+@dataclass(frozen=True)
+class Happened(Generic[Happening_co]):
     """The world moved, here and at once: no call takes effect at the same time."""
 
-    event: Happening
+    event: Happening_co
 
 
 Event = Union[Invoked[Asked], Returned[Answer], Lost, Happened[Happening]]  # noqa: UP007 - a bar cannot be subscripted

@@ -126,6 +126,7 @@ class Judged(Generic[State, Asked, Answer, Happening]):
 
     Attributes:
         history: which was searched.
+        initial: the state that it began in.
         verdict: `inconclusive` if the limit was reached first, wherever that was.
         steps: how often the model was asked, and how many successors it gave.
         configurations: how many of them were looked at.
@@ -134,6 +135,7 @@ class Judged(Generic[State, Asked, Answer, Happening]):
     """
 
     history: History[Asked, Answer, Happening]
+    initial: State
     verdict: Verdict
     steps: int
     configurations: int
@@ -213,6 +215,7 @@ class _Search(Generic[State, Asked, Answer, Happening]):
         looks_ahead: bool,
     ) -> None:
         self._history = history
+        self._initial = initial
         self._moves = moves
         self._limit = limit
         self._looks_ahead = looks_ahead
@@ -241,7 +244,7 @@ class _Search(Generic[State, Asked, Answer, Happening]):
         endings: Mapping[State, Trail | None] = MappingProxyType({}),
         failure: Impossible[Asked, Answer] | None = None,
     ) -> Judged[State, Asked, Answer, Happening]:
-        return Judged(self._history, verdict, self._steps, self._configurations, endings, failure)
+        return Judged(self._history, self._initial, verdict, self._steps, self._configurations, endings, failure)
 
     def _walk(self) -> Impossible[Asked, Answer] | None:
         for place, event in enumerate(self._history.events):
