@@ -7,7 +7,7 @@ import pytest
 
 from prompt_studio_model.checking import linearizability
 from prompt_studio_model.checking.history import Call, Happened, Lost
-from prompt_studio_model.checking.linearizability import Judged, Otherwise, Silent, check
+from prompt_studio_model.checking.linearizability import Judged, Silent, check
 from tests.checking.sequential import (
     AnyEvent,
     AnyMove,
@@ -216,14 +216,14 @@ class TestFailure:
 
         assert found.failure == linearizability.Impossible(1, found.history.calls[1], (), ())
 
-    def test_is_the_first_search_s_when_the_second_has_more_to_do_than_the_limit_allows(self) -> None:
-        events = [asks(number, "add", 1) for number in range(5)]
+    @pytest.mark.parametrize(("steps_limit", "place"), [(1_000, 9), (100, 5)], ids=["enough", "too few"])
+    def test_is_the_first_search_s_if_the_second_does_not_come_to_its_end(self, steps_limit: int, place: int) -> None:
+        """Five add at once, and only the last answer cannot be: to see that takes all their orders."""
+        asked = [asks(number, "add", 1) for number in range(5)]
         ends = [told(number, 4 - number) for number in range(4)]
-        found = judged(counter, *events, *ends, told(4, 1), steps_limit=400)
+        found = judged(counter, *asked, *ends, told(4, 1), steps_limit=steps_limit)
 
-        assert found.verdict == "violated"
-        assert found.failure is not None
-        assert all(isinstance(one, Otherwise) for one in found.failure.otherwise)
+        assert (found.verdict, found.failure and found.failure.place) == ("violated", place)
 
 
 class TestLimit:
