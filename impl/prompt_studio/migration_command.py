@@ -16,7 +16,8 @@ NOT_DONE: Final = 1
 
 _EPILOG: Final = (
     "Stop the programs that use the database first, and look at a dry run. Everything happens in one transaction: "
-    "whatever goes wrong, the database stays as it was."
+    "whatever goes wrong, the database stays as it was. On Postgres a dry run does all of it, under the same "
+    "locks, and rolls it back; it waits no longer for others than a migration does."
 )
 
 

@@ -1,12 +1,12 @@
-"""A migration on Postgres touches one schema, the first of the search_path, and every row of it."""
+"""A migration on Postgres touches one schema, the first of the search_path, and every row of it; a dry run tries it."""
 
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from prompt_studio import DatabaseError, PromptStudioDatabase, SchemaError, migrate
-from tests.harness.old_tables import JOBS, KEYS, PostgresPlace, job, make_old
+from prompt_studio import DatabaseError, PromptStudioDatabase, SchemaError, Settings, TransientConflict, migrate
+from tests.harness.old_tables import JOBS, KEYS, SUPERSEDED, PostgresPlace, add_rows, job, key, make_old
 from tests.harness.postgres_server import Server
 
 pytestmark = pytest.mark.faults
@@ -82,6 +82,75 @@ class TestAMigration:
             public.run_all(
                 [("DROP OWNED BY prompt_studio_test_owner CASCADE", ()), ("DROP ROLE prompt_studio_test_owner", ())]
             )
+
+
+STRINGENT = {
+    "a row type": f"CREATE TABLE notes (job {JOBS})",
+    "a function": f"CREATE FUNCTION peek({JOBS}) RETURNS BIGINT LANGUAGE sql AS 'SELECT 1::BIGINT'",
+    "an heir": f"CREATE TABLE more () INHERITS ({JOBS})",
+    "a default": f"CREATE TABLE notes (id BIGINT DEFAULT nextval('{JOBS}_id_seq'))",
+    "a name of a function": "CREATE FUNCTION prompt_studio_refuse_old_program() RETURNS INT LANGUAGE sql AS 'SELECT 1'",
+    "a name of a table": f"CREATE TABLE {SUPERSEDED} (id INT)",
+}
+
+
+@pytest.mark.verifies("PS-MIGRATION-2", "PS-MIGRATION-9")
+class TestADryRun:
+    @pytest.mark.parametrize("name", STRINGENT)
+    def test_refuses_what_the_migration_refuses(self, public: PostgresPlace, name: str) -> None:
+        add_rows(public, KEYS, [key("k", 1), key("k", 2)])
+        public.run(STRINGENT[name])
+        self.refused(public, "(?:drop the reference|rename or drop it)")
+
+    def test_refuses_a_view_in_place_of_a_table(self, public: PostgresPlace) -> None:
+        public.run_all(
+            [(f"ALTER TABLE {JOBS} RENAME TO others", ()), (f"CREATE VIEW {JOBS} AS SELECT * FROM others", ())]
+        )
+        self.refused(public, "is not a table")
+
+    @pytest.mark.parametrize(
+        ("column", "sql", "says"),
+        [
+            (
+                "uuid",
+                "ALTER COLUMN uuid SET DEFAULT 'same', DROP CONSTRAINT {}_uuid_key",
+                "job 3: the uuid is another job's too; job 4: the uuid",
+            ),
+            ("client_id", "ALTER COLUMN client_id DROP NOT NULL", "job 4: the type, entity or client is missing"),
+            ("job_type", "ALTER COLUMN job_type DROP NOT NULL", "job 4: the type, entity or client is missing"),
+            ("entity_id", "ALTER COLUMN entity_id DROP NOT NULL", "job 4: the type, entity or client is missing"),
+            ("created_at", "ALTER COLUMN created_at TYPE TEXT", "job 4: a time cannot be read"),
+        ],
+    )
+    def test_names_the_row(self, public: PostgresPlace, column: str, sql: str, says: str) -> None:
+        public.run(f"ALTER TABLE {JOBS} {sql.format(JOBS)}")
+        values = {"uuid": "same", "created_at": "2024-02-31 00:00:00"}
+        add_rows(public, JOBS, [job(**{column: values.get(column)}) for _ in range(2)])
+        self.refused(public, says)
+
+    def test_names_the_key_of_nothing(self, public: PostgresPlace) -> None:
+        public.run(f"ALTER TABLE {KEYS} ALTER COLUMN entity_id DROP NOT NULL")
+        add_rows(public, KEYS, [key("k", 1) | {"entity_id": None}])
+        self.refused(public, "key 1: the entity is missing")
+
+    def refused(self, place: PostgresPlace, says: str) -> None:
+        before = place.dump()
+        for dry_run in (True, False):
+            with pytest.raises(SchemaError, match=says):
+                migrate(place.location, dry_run=dry_run)
+        assert place.dump() == before
+
+    def test_waits_no_longer_than_it_may_and_says_for_whom(self, public: PostgresPlace) -> None:
+        impatient = Settings(write_retry_seconds=0.02)
+        with public.writing(), pytest.raises(TransientConflict):
+            migrate(public.location, dry_run=True, settings=impatient)
+        with psycopg.connect(public.location) as rival:
+            rival.execute("SELECT pg_advisory_xact_lock(1347636301, 1)")
+            for dry_run in (True, False):
+                with pytest.raises(
+                    TransientConflict, match="another migration, dry run or initialisation is under way"
+                ):
+                    migrate(public.location, dry_run=dry_run, settings=impatient)
 
 
 def with_path(place: PostgresPlace, path: str) -> str:

@@ -2,7 +2,8 @@
 
 The old rows are converted into temporary tables and looked at there. Only then are the old tables dropped, the new ones
 made by the scripts that a fresh database gets, and the rows stored. All of it is one transaction, so that whatever ends
-it leaves the database as it was; a dry run does the first half, and ends it.
+it leaves the database as it was; a dry run does the first half, and ends it. Where the schema can be changed in a
+transaction and rolled back at no risk, a dry run does everything, and then rolls back.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from prompt_studio.errors import SchemaError
+from prompt_studio.errors import SchemaError, TransientConflict
 from prompt_studio.migration_report import BEFORE_VERSIONS, CHANGES, MigrationReport
 from prompt_studio.storage.dialect import NO_PARAMETERS, Connection, Parameters, Row
 from prompt_studio.storage.statements import Statement, Statements
@@ -81,7 +82,8 @@ class Site:
         one_at_a_time: what keeps other migrations out, first of all in the transaction.
         before: further statements before the old tables are read, of which these exist.
         restores_rights: the old tables belong to somebody, who may have let others use them.
-        times_the_conversion: a migration takes about so many times as long as its first half.
+        times_the_conversion: a migration takes about so many times as long as its first half; None where a dry run
+            does everything under the migration's locks, and rolls back.
         id_counter: the table that counts ids, which may be missing; None when there is none.
         old_column: an expression for a column of an old table, from its name, its new type and the type that was
             found; None where the table lacks it.
@@ -100,7 +102,7 @@ class Site:
     one_at_a_time: Sequence[Statement]
     before: Callable[[Sequence[str]], Sequence[Statement]]
     restores_rights: bool
-    times_the_conversion: int
+    times_the_conversion: int | None
     id_counter: str | None
     old_column: Callable[[str, str, str | None], str]
     locks: tuple[str, ...]
@@ -128,6 +130,7 @@ class Migration:
         self._begun = begun
         self._dry_run = dry_run
         self._known = len(site.schema)
+        self._looks_only = dry_run and site.times_the_conversion is not None
         self._converting = 0.0
 
     def done(self) -> MigrationReport:
@@ -145,13 +148,18 @@ class Migration:
             return self._initialised(self._standing_of(()))
         self._run(self._site.begin_look)
         try:
-            return self._decided()
+            return self._decided() if self._looks_only else self._migrated()
         finally:
             self._run(ROLLBACK)
 
     def _migrated(self) -> MigrationReport:
-        for statement in self._site.one_at_a_time:
-            self._run(statement)
+        try:
+            for statement in self._site.one_at_a_time:
+                self._run(statement)
+        except TransientConflict as conflict:
+            raise TransientConflict(
+                f"{conflict}: another migration, dry run or initialisation is under way"
+            ) from conflict
         return self._decided()
 
     def _decided(self) -> MigrationReport:
@@ -172,7 +180,7 @@ class Migration:
         )
 
     def _converted(self, tables: list[str], standing: Standing) -> MigrationReport:
-        for statement in self._site.before(() if self._dry_run else tables):
+        for statement in self._site.before(() if self._looks_only else tables):
             self._run(statement)
         self._refuse_dependents()
         strange = self._view_old(tables)
@@ -184,7 +192,7 @@ class Migration:
         self._refuse_unconvertible()
         counts = dict(self._named("count_changed_jobs")[0]) | dict(self._named("count_changed_keys")[0])
         superseded = counts["key_repeated"] + counts["key_unaskable"]
-        if not self._dry_run:
+        if not self._looks_only:
             self._replace(standing, tables, superseded=superseded > 0)
         return self._report(
             BEFORE_VERSIONS,
@@ -273,7 +281,7 @@ class Migration:
                     }
 
     def _make_schema(self, found: int) -> None:
-        if not self._dry_run:
+        if not self._looks_only:
             for statements in self._site.schema[found:]:
                 for statement in statements:
                     self._run(statement)
@@ -313,10 +321,10 @@ class Migration:
             drops=drops,
             locks=self._site.locks if steps else (),
             seconds=seconds,
-            estimated_seconds=max(SECONDS_MIN, times * self._converting) if self._dry_run else seconds,
+            estimated_seconds=max(SECONDS_MIN, times * self._converting) if self._dry_run and times else seconds,
             estimated_from=(
                 f"{times} times the {self._converting:.3f} s that the conversion took just now"
-                if self._dry_run
+                if self._dry_run and times
                 else "measured"
             ),
         )

@@ -72,7 +72,10 @@ class PostgresDialect:
         connection = PostgresConnection(self._server, OwnHandles(self._server, endless=True))
         seconds = self._settings.write_retry_seconds
         return site(
-            connection, Session(connection, BEGIN_WRITE, retry_seconds=seconds, one_writer=False), now=self._now
+            connection,
+            Session(connection, BEGIN_WRITE, retry_seconds=seconds, one_writer=False),
+            now=self._now,
+            seconds=seconds,
         )
 
     def close(self) -> None:

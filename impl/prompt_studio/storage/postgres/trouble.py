@@ -42,6 +42,19 @@ _ADVICE: Final[dict[type[psycopg.Error], str]] = {
     errors.ProgramLimitExceeded: "nothing was written: make the values shorter",
     errors.OutOfMemory: "raise max_locks_per_transaction, or turn advisory locks off",
 }
+_SCHEMA: Final[dict[type[psycopg.Error], str]] = {
+    **dict.fromkeys(
+        (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
+        "the tables were changed or dropped; restore them, or open it anew",
+    ),
+    **dict.fromkeys(
+        (errors.DuplicateTable, errors.DuplicateFunction, errors.DuplicateObject),
+        "something else has a name of the queue: rename or drop it",
+    ),
+    errors.DependentObjectsStillExist: "a migration drops the table and makes it anew: drop the reference, migrate, "
+    "then make it again",
+    errors.WrongObjectType: "bring it into the known form, or rename it",
+}
 _IN_VAIN: Final = (errors.ProgramLimitExceeded,)  # to repeat the call would change nothing
 # A refused connection has no code, only the server's words; in another language than English there is no advice.
 _REFUSALS: Final = (
@@ -60,7 +73,6 @@ _REFUSALS: Final = (
         "correct the user in the location, or the server's pg_hba.conf",
     ),
 )
-_SCHEMA_GONE: Final = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
 _VIOLATIONS: Final = (errors.CheckViolation, errors.NotNullViolation)
 
 
@@ -74,13 +86,9 @@ def typed(error: psycopg.Error, place: str, *, unknown: bool) -> DatabaseError:
         return TransientConflict(f"{place}: {_said(error)}")
     if is_outdated_plan(error):
         return TransientConflict(f"{place}: the schema was changed while it was in use")
-    for kind, advice in _ADVICE.items():
+    for kind, advice in (_ADVICE | _SCHEMA).items():
         if isinstance(error, kind):
-            return (DatabaseError if kind in _IN_VAIN else StoreUnavailable)(f"{place}: {_said(error)}: {advice}")
-    if isinstance(error, _SCHEMA_GONE):
-        return SchemaError(
-            f"{place}: {_said(error)}: the tables were changed or dropped; restore them, or open it anew"
-        )
+            return _type_advised(kind)(f"{place}: {_said(error)}: {advice}")
     if isinstance(error, errors.UniqueViolation):
         return ConflictError(f"{place}: {_said(error)}: use another value, or the row that has this one")
     if isinstance(error, errors.RaiseException):
@@ -91,6 +99,12 @@ def typed(error: psycopg.Error, place: str, *, unknown: bool) -> DatabaseError:
         return lost(error, place, unknown=unknown)
     # impl: PS-FAULTS-4
     return DatabaseError(f"{place}: {_said(error)}: if its tables were changed by hand, restore them")
+
+
+def _type_advised(kind: type[psycopg.Error]) -> type[DatabaseError]:
+    if kind in _SCHEMA:
+        return SchemaError
+    return DatabaseError if kind in _IN_VAIN else StoreUnavailable
 
 
 def refused(error: psycopg.Error, place: str) -> DatabaseError:

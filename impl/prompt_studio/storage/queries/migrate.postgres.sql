@@ -26,6 +26,15 @@ EXCEPTION WHEN invalid_text_representation OR statement_too_complex THEN
     RETURN FALSE;
 END';
 
+-- name: make_time
+-- Nor would that of a time that is kept as a text; infinity is none that can be read.
+CREATE FUNCTION pg_temp.prompt_studio_time(value TEXT) RETURNS TIMESTAMPTZ LANGUAGE plpgsql AS '
+BEGIN
+    RETURN CAST(value AS TIMESTAMPTZ);
+EXCEPTION WHEN data_exception THEN
+    RETURN ''infinity'';
+END';
+
 -- name: lock_prompt_studio_job_queue
 -- Nobody else reads or writes the jobs until this transaction ends.
 LOCK TABLE prompt_studio_job_queue IN ACCESS EXCLUSIVE MODE;
@@ -158,6 +167,8 @@ SELECT id,
         WHEN job_type NOT IN ('evaluation', 'optimization', 'generation')
             OR state NOT IN ('queued', 'processing', 'completed', 'failed', 'cancelled')
             THEN 'the type or status is unknown'
+        WHEN job_type IS NULL OR entity_id IS NULL OR client_id IS NULL THEN 'the type, entity or client is missing'
+        WHEN uuid IS NOT NULL AND COUNT(*) OVER (PARTITION BY uuid) > 1 THEN 'the uuid is another job''s too'
     END AS complaint -- impl: PS-MIGRATION-9
 FROM counted;
 
@@ -186,7 +197,10 @@ SELECT id, entity_type, idempotency_key, user_id, entity_id,
     CASE WHEN askable THEN MIN(id) OVER (PARTITION BY askable, entity_type, idempotency_key, user_id) END
         AS canonical_id, -- impl: PS-MIGRATION-8
     created_at IS NULL AS time_given,
-    CASE WHEN created_at NOT BETWEEN '0001-01-02' AND '9999-12-30' THEN 'a time cannot be read' END AS complaint
+    CASE
+        WHEN created_at NOT BETWEEN '0001-01-02' AND '9999-12-30' THEN 'a time cannot be read'
+        WHEN entity_id IS NULL THEN 'the entity is missing'
+    END AS complaint
 FROM known;
 
 -- name: set_last_job_id
