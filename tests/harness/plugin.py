@@ -39,6 +39,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--races", choices=["quick", "full"], default="quick", help="how often each race is run (default: %(default)s)"
     )
+    group.addoption(
+        "--schedules",
+        type=int,
+        default=400,
+        help="schedules of generated scenarios for each store (default: %(default)s)",
+    )
+    group.addoption(
+        "--depth", type=int, default=3, help="the deepest bug to look for with priorities (default: %(default)s)"
+    )
 
 
 def _steps(text: str) -> int:

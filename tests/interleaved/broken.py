@@ -49,7 +49,7 @@ def _unlocks_elsewhere(database: PromptStudioDatabase) -> None:
 
 
 TOKENS: Final = frozenset({"INV-SINGLE-HOLDER"})
-EARLY: Final = frozenset({"INV-NO-EARLY-RECLAIM", "INV-SINGLE-HOLDER", "linearizability"})
+EARLY: Final = frozenset({"INV-NO-EARLY-RECLAIM", "INV-SINGLE-HOLDER", "conformance"})
 
 BROKEN: Final = (
     Interleaved(

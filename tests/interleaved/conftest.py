@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -14,6 +15,19 @@ from tests.harness.locations import LOCATIONS, Location
 from tests.harness.processes import Pool
 
 WORKERS = 3
+
+
+EXPLORED: Final = pytest.StashKey[list[str]]()
+"""What the explorers have to say for themselves, a line each."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print how many schedules were played, how fast, and what they may have missed."""
+    lines = config.stash.get(EXPLORED, [])
+    if lines:
+        terminalreporter.section("schedules")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

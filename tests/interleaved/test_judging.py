@@ -8,7 +8,7 @@ import pytest
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Returned
 from tests.harness.interleaving.diagram import diagram
-from tests.harness.interleaving.judging import ERROR, LOCKS, TABLES, UNEXPLAINED, Judge, excuses
+from tests.harness.interleaving.judging import CONFORMANCE, ERROR, LOCKS, Judge, excuses
 from tests.harness.interleaving.scenarios import SCENARIOS
 from tests.harness.interleaving.scheduler import Run, Scheduler, follow
 from tests.harness.interleaving.session import Failed, Kept
@@ -42,12 +42,12 @@ class TestARunThatWasChanged:
     def test_an_answer_that_nothing_explains(self, scheduler: Scheduler, judge: Judge) -> None:
         run = scheduler.run(TWO, follow(()))
         answered(run, lambda _: op.Row(None))
-        assert names_of(judge, run) == (UNEXPLAINED,)
+        assert names_of(judge, run) == (CONFORMANCE,)
 
     def test_a_table_that_no_order_leaves(self, scheduler: Scheduler, judge: Judge) -> None:
         run = scheduler.run(TWO, follow(()))
         run.after = run.before
-        assert names_of(judge, run) == (TABLES,)
+        assert names_of(judge, run) == (CONFORMANCE,)
 
     def test_a_lock_that_nobody_should_have(self, scheduler: Scheduler, judge: Judge) -> None:
         run = scheduler.run(TWO, follow(()))

@@ -35,10 +35,9 @@ class Operations:
         rows = self._run(session, name, parameters)
         return self._dialect.job(rows[0]) if rows else None
 
-    def _hold(self, session: Session, parameters: Parameters) -> None:
-        """From now on the job's row is as it is, until the transaction ends."""
-        if not self._dialect.capabilities.one_writer:
-            self._run(session, "hold_job", parameters)
+    def _hold(self, session: Session, parameters: Parameters) -> bool:
+        """From now on the job's row is as it is, until the transaction ends; False if there was none to hold."""
+        return self._dialect.capabilities.one_writer or bool(self._run(session, "hold_job", parameters))
 
     def _guarded(
         self,
@@ -62,7 +61,8 @@ class Operations:
             return None
 
         def explained(session: Session) -> Outcome:
-            self._hold(session, parameters)
+            if not self._hold(session, parameters):
+                return refused(None)  # a job that is created only now is not the one that was refused
             return tried(session) or refused(self._job(session, "get_job", parameters))
 
         patience = session.patience()

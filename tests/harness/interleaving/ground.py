@@ -70,6 +70,9 @@ class Ground(Protocol):
     def begin(self, scenario: Scenario) -> State:
         """Bring the database to the scenario's beginning."""
 
+    def forget(self, scenario: Scenario) -> None:
+        """Drop what was kept of a scenario's beginning; it will not be played again."""
+
     def move_clock(self, milliseconds: int) -> None:
         """Let time go on."""
 
@@ -181,6 +184,12 @@ class SqliteGround:
         self._set_time(self._saved[scenario.name])
         return self.state()
 
+    def forget(self, scenario: Scenario) -> None:
+        """Drop what was kept of a scenario's beginning; it will not be played again."""
+        if self._saved.pop(scenario.name, None) is not None:
+            for table in (JOBS, KEYS):
+                self._control.execute(f'DROP TABLE "{table} {scenario.name}"')
+
     def move_clock(self, milliseconds: int) -> None:
         """Let time go on."""
         self._set_time(self._now + milliseconds)
@@ -271,6 +280,12 @@ class PostgresGround:
         self._run(_EMPTIED + put_back)
         self._set_time(self._saved[scenario.name])
         return self.state()
+
+    def forget(self, scenario: Scenario) -> None:
+        """Drop what was kept of a scenario's beginning; it will not be played again."""
+        if self._saved.pop(scenario.name, None) is not None:
+            for table in (JOBS, KEYS):
+                self._run(f'DROP TABLE "{table} {scenario.name}"')
 
     def move_clock(self, milliseconds: int) -> None:
         """Let time go on."""

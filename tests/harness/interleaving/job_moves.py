@@ -42,7 +42,7 @@ class JobMoves:
 
     def _at(self, state: State, call: CallOnJobs) -> Iterable[Successor]:
         if isinstance(call.invocation, op.Acquire):
-            yield from self._exhaustion(state, call.invocation)
+            yield from self._exhaustion(state, call.invocation, self._excused.get(call.number, frozenset()))
         if isinstance(call.answer, Failed):
             yield Final(state, call.answer)  # nothing of the call's own effect was committed
         elif isinstance(call.invocation, op.Acquire) and call.number in self._excused:
@@ -53,13 +53,13 @@ class JobMoves:
             for after, answer in step(state, call.invocation, self._settings):
                 yield Final(after, answer)
 
-    def _exhaustion(self, state: State, call: op.Acquire) -> Iterable[Successor]:
+    def _exhaustion(self, state: State, call: op.Acquire, excused: frozenset[int]) -> Iterable[Successor]:
+        """Each exhausted job that may be failed: one that is better than any that must be claimed."""
         for job in _wanted(state, call):
             if job.exhausted(state.now):
                 failed = end(job, state.now, "failed", error=EXHAUSTED_ERROR, closed_token=None, closed_by=None)
                 yield Silent(state.with_job(failed), None)
-                return
-            if job.eligible(state.now):
+            if job.id not in excused and (job.exhausted(state.now) or job.eligible(state.now)):
                 return
 
     def _claims(self, state: State, call: op.Acquire, excused: frozenset[int]) -> Iterable[Successor]:

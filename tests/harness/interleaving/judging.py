@@ -24,15 +24,16 @@ from prompt_studio_model.invariants import (
 from prompt_studio_model.state import Settings, State
 from tests.harness.interleaving.diagram import diagram
 from tests.harness.interleaving.job_moves import JobMoves
-from tests.harness.interleaving.scheduler import Run, Scheduler, follow
+from tests.harness.interleaving.scheduler import Run, Scheduler, Snapshot, follow
 from tests.harness.interleaving.session import Failed
 from tests.harness.violation import Violation
 
 STEP_PROMISES: Final = (*LEASE_PROMISES, executions_bounded, no_early_reclaim, one_effect_per_key)
 """What a change of the tables proves to be broken by itself, whatever else was going on."""
 
-UNEXPLAINED: Final = "linearizability"
-TABLES: Final = "final tables"
+CONFORMANCE: Final = "conformance"
+"""No order of the calls explains the answers, or leaves such tables."""
+
 ERROR: Final = "unexpected error"
 LOCKS: Final = "INV-LOCKS-MATCH"
 
@@ -97,12 +98,12 @@ class Judge:
         if found.verdict == "inconclusive":
             return Judgement("inconclusive", why=f"more than {found.steps} steps of the model\n{diagram(run)}")
         if found.verdict == "violated":
-            return Judgement("violated", (UNEXPLAINED,), f"{_impossible(found)}\n{diagram(run)}")
-        tables = [state for state in found.finals if (state.jobs, state.keys) == (run.after.jobs, run.after.keys)]
+            return Judgement("violated", (CONFORMANCE,), f"{_impossible(found)}\n{diagram(run)}")
+        tables = [state for state in found.finals if _tables(state) == _tables(run.after)]
         if not tables:
             expected = "\n".join(f"  allowed: {state.jobs} {state.keys}" for state in found.finals)
             seen = f"the tables are as no order of the calls leaves them:\n  seen: {run.after.jobs} {run.after.keys}"
-            return Judgement("violated", (TABLES,), f"{seen}\n{expected}\n{diagram(run)}")
+            return Judgement("violated", (CONFORMANCE,), f"{seen}\n{expected}\n{diagram(run)}")
         trouble = list(locks_trouble(run, tables))
         if trouble:
             return Judgement("violated", (LOCKS,), "\n".join([*trouble, diagram(run)]))
@@ -146,14 +147,18 @@ def excuses(run: Run) -> dict[int, frozenset[int]]:
         if isinstance(event, Invoked) and isinstance(event.invocation, op.Acquire):
             # The snapshot of that number was taken before the step, and the next one after it.
             seen = run.snapshots[begun : ends.get(event.number, len(run.steps)) + 2]
+            everywhere = {job.id for one in run.snapshots for job in one.state.jobs}
             excused[event.number] = frozenset(
-                job.id
-                for one in seen
-                for job in one.state.jobs
-                if not job.eligible(one.state.now)
-                or any(job_id == job.id and lane != event.lane for job_id, lane in one.held)
+                job_id for job_id in everywhere if not all(_free(one, job_id, event.lane) for one in seen)
             )
     return excused
+
+
+def _free(seen: Snapshot, job_id: int, lane: str) -> bool:
+    """Whether the job could be leased then by this lane, as far as everybody could see."""
+    job = seen.state.job(job_id)
+    held = any(held == job_id and holder != lane for held, holder in seen.held)
+    return job is not None and job.eligible(seen.state.now) and not held
 
 
 def broken_by_steps(run: Run, settings: Settings) -> list[str]:
@@ -175,10 +180,22 @@ def broken_by_steps(run: Run, settings: Settings) -> list[str]:
         if (before.jobs, before.keys) == (after.jobs, after.keys) and not told_now:
             continue
         answer = answers.get(call)
-        told = answer if isinstance(answer, op.Row | op.Outcome | op.Recorded | op.Number) else op.Nothing()
+        told: op.Response = op.Nothing() if answer is None or isinstance(answer, Failed) else answer
+        if isinstance(calls[call], op.Acquire) and not _claims(before, after):
+            told = op.Nothing()  # an exhausted job was failed on the way
         seen = observe(settings, before, calls[call], told, after)
         names += [name for name in violated(seen, STEP_PROMISES) if name not in names]
     return names
+
+
+def _tables(state: State) -> tuple[object, ...]:
+    """What is compared: keys have no order, since that of their commits need not be that of their ids."""
+    return state.jobs, frozenset(state.keys)
+
+
+def _claims(before: State, after: State) -> bool:
+    tokens = {job.id: job.lease_token for job in before.jobs}
+    return any(job.lease_token > tokens.get(job.id, 0) for job in after.jobs)
 
 
 def _calls(run: Run) -> dict[int, op.Invocation]:

@@ -55,6 +55,14 @@ TWO_SESSIONS: Final = (
     Scenario("release mine, acquire", (job(),), {"a": (acquire("a"), Mine(op.Release)), "b": (acquire("b"),)}),
     Scenario("complete mine, acquire", (job(),), {"a": (acquire("a"), Mine(op.Complete)), "b": (acquire("b"),)}),
     Scenario(
+        "cancel, create",
+        (job(),),
+        {
+            "a": (op.Create(session="a", request=REQUEST),),
+            "b": (op.Cancel(session="b", job_id=2),),
+        },
+    ),
+    Scenario(
         "retry, acquire",
         (*LEASED, op.Fail(retryable=False, **TOKEN)),
         {"a": (acquire("a"),), "b": (op.Retry(session="b", job_id=1),)},

@@ -146,6 +146,10 @@ class Scheduler:
         run.has_locks = self._locks
         return run
 
+    def forget(self, scenario: Scenario) -> None:
+        """Drop what is kept of a scenario, which will not be played again."""
+        self._ground.forget(scenario)
+
     def _workers(self, scenario: Scenario) -> dict[str, int]:
         chosen = dict(zip(scenario.sessions, self._pool.numbers, strict=False))
         if len(chosen) < len(scenario.sessions):

@@ -1,0 +1,112 @@
+"""Scenarios that nobody thought of: a few jobs in some state, two or three lanes with a call or two each.
+
+Everything is chosen by a `choose` from a sequence, so that Hypothesis can draw and shrink what a seeded random source
+chooses by the million. Calls name jobs and tokens that the setup made, or what their lane acquired itself.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from prompt_studio_model import operations as op
+from tests.harness.interleaving.scenario import Mine, Move, Scenario
+from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, acquire, job
+
+Item = TypeVar("Item")
+LANES: Final = ("a", "b", "c")
+TICKS: Final = (1, 500, LEASE)
+SPREAD: Final = 500
+
+
+class Chooser(Protocol):
+    """Chooses one of several."""
+
+    def __call__(self, items: Sequence[Item]) -> Item:
+        """One of these; where shrinking is possible, towards the first."""
+
+
+def _acquire(session: str, _: Chooser) -> tuple[Move, ...]:
+    return (acquire(session),)
+
+
+def _acquire_and_close(session: str, choose: Chooser) -> tuple[Move, ...]:
+    closing = choose(
+        (
+            Mine(op.Complete),
+            Mine(op.Release),
+            Mine(op.Fail, {"spread": SPREAD}),
+            Mine(op.Fail, {"retryable": False}),
+            Mine(op.Renew, {"lease": 2 * LEASE}),
+        )
+    )
+    return (acquire(session), closing)
+
+
+def _by_token(session: str, choose: Chooser) -> tuple[Move, ...]:
+    named: dict[str, Any] = {"session": session, "job_id": choose((1, 2)), "token": 1}
+    return (
+        choose(
+            (
+                op.Complete(**named),
+                op.Release(**named),
+                op.Renew(lease=LEASE, **named),
+                op.Fail(spread=SPREAD, **named),
+                op.Fail(retryable=False, **named),
+            )
+        ),
+    )
+
+
+def _by_operator(session: str, choose: Chooser) -> tuple[Move, ...]:
+    named: dict[str, Any] = {"session": session, "job_id": choose((1, 2))}
+    return (choose((op.Cancel(**named), op.Retry(**named))),)
+
+
+def _on_keys(session: str, choose: Chooser) -> tuple[Move, ...]:
+    scope = choose((ANN, BOB))
+    return (
+        choose(
+            (op.Record(session=session, scope=scope, entity_id=ord(session)), op.Lookup(session=session, scope=scope))
+        ),
+    )
+
+
+def _create(session: str, choose: Chooser) -> tuple[Move, ...]:
+    made = job(priority=choose((5, 9)))
+    return (op.Create(session=session, request=made.request, priority=made.priority),)
+
+
+KINDS: Final[tuple[Callable[[str, Chooser], tuple[Move, ...]], ...]] = (
+    _acquire,
+    _acquire_and_close,
+    _by_token,
+    _by_operator,
+    _on_keys,
+    _create,
+)
+
+
+def generate(name: str, choose: Chooser) -> Scenario:
+    """Make a scenario out of choices."""
+    setup: list[op.Invocation] = []
+    for _ in range(choose((1, 2, 3))):
+        setup.append(job(priority=choose((5, 9)), max_retries=choose((3, 0))))
+        setup += [acquire("old")] if choose((False, True)) else []
+    setup += [op.Tick(milliseconds=choose((LEASE - 1, LEASE)))] if choose((False, True)) else []
+    lanes: dict[str, tuple[Move, ...]] = {}
+    for lane in LANES[: choose((2, 2, 3))]:
+        moves = choose(KINDS)(lane, choose)
+        lanes[lane] = (*moves, *(choose(KINDS)(lane, choose) if choose((False, False, True)) else ()))
+    if choose((False, True)):
+        lanes["time"] = (op.Tick(milliseconds=choose(TICKS)),)
+    return Scenario(name, tuple(setup), lanes)
+
+
+def generated(seed: int) -> Scenario:
+    """The scenario of this seed."""
+    source = random.Random(seed)  # noqa: S311 - the same scenario each time
+
+    def choose(items: Sequence[Item]) -> Item:
+        return source.choice(items)
+
+    return generate(f"generated {seed}", choose)
