@@ -15,6 +15,7 @@ from typing import Any, Final
 from prompt_studio_model.checking.explore import Exploration, Verdict
 from prompt_studio_model.table import Key
 from tests.harness.adapter import MODEL_SOURCES, SOURCES
+from tests.harness.interleaved_layer import InterleavedLayer
 from tests.harness.lockstep import Coverage
 from tests.harness.pairs import ALL_PAIRS
 from tests.harness.processes_layer import ProcessesLayer
@@ -94,6 +95,7 @@ class Certificate:
     stores: dict[str, Conformance] = field(default_factory=dict)
     agreements: dict[str, Conformance] = field(default_factory=dict)  # several stores in lockstep with each other
     processes: dict[str, ProcessesLayer] = field(default_factory=dict)  # each store's races
+    interleaved: dict[str, InterleavedLayer] = field(default_factory=dict)  # each store's schedules
     violations: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
 
@@ -110,14 +112,20 @@ class Certificate:
             return "violated"
         if self.troubles or not self.worlds or not self.stores:
             return "inconclusive"
-        layers: list[World | Conformance | ProcessesLayer] = [*self.worlds.values(), *self.stores.values()]
-        layers += [*self.agreements.values(), *self.processes.values()]
+        layers: list[World | Conformance | ProcessesLayer | InterleavedLayer] = [
+            *self.worlds.values(),
+            *self.stores.values(),
+        ]
+        layers += [*self.agreements.values(), *self.processes.values(), *self.interleaved.values()]
         return worst(layer.verdict for layer in layers)
 
     def _store_as_json(self, name: str) -> dict[str, Any]:
         store, races = self.stores[name], self.processes.get(name)
         layers: dict[str, Any] = {"conformance": {"verdict": store.verdict, **store.as_json()}}
         verdicts = [store.verdict]
+        if name in self.interleaved:
+            layers["interleaved"] = self.interleaved[name].as_json()
+            verdicts.append(self.interleaved[name].verdict)
         if races is not None:
             layers["processes"] = races.as_json()
             verdicts.append(races.verdict)
@@ -168,6 +176,14 @@ class Certificate:
             lines += [f"  never witnessed: {one}" for one in missing[:UNWITNESSED_SHOWN]]
             if len(missing) > UNWITNESSED_SHOWN:
                 lines.append(f"  ... and {len(missing) - UNWITNESSED_SHOWN} more, in {FILE}")
+        for name, played in self.interleaved.items():
+            told = played.as_json()
+            lines.append(
+                f"schedules {name:<18} {played.verdict:<12} {told['schedules']:>7,} schedules, "
+                f"{told['steps']:,} steps, {told['blocked_waits']:,} waits, "
+                f"{len(played.exhaustive)} scenarios in every order, {told['seconds']} s"
+            )
+            lines += [f"  not in every order: {one}" for one in played.missing]
         for name, races in self.processes.items():
             told = races.as_json()
             lines.append(

@@ -17,6 +17,7 @@ import pytest
 from prompt_studio_model.worlds import WORLDS
 from tests.harness.certificate import FILE, Certificate
 from tests.harness.failures import violations
+from tests.harness.interleaved_layer import SCHEDULES
 from tests.harness.processes_layer import LAYERS
 from tests.harness.stores import STORES
 
@@ -45,6 +46,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=400,
         help="schedules of generated scenarios for each store (default: %(default)s)",
     )
+    group.addoption("--seed", type=int, help="the same as --hypothesis-seed: of everything that is drawn")
+    group.addoption("--scenario", default="", help="only schedules of scenarios whose name contains this")
+    group.addoption("--store", default="", help="only schedules on stores whose name contains this")
+    group.addoption("--replay", metavar="FILE", help="play the schedule of this file again, and nothing else")
     group.addoption(
         "--depth", type=int, default=3, help="the deepest bug to look for with priorities (default: %(default)s)"
     )
@@ -60,12 +65,20 @@ def _steps(text: str) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Choose a seed if none is given, so that the certificate can name it. Some profiles have a fixed one."""
+    if config.option.seed is not None:
+        config.option.hypothesis_seed = config.option.seed
     if config.option.hypothesis_seed is None:
         fixed = os.environ.get("HYPOTHESIS_PROFILE") in {"ci", "mutants"}
         config.option.hypothesis_seed = 0 if fixed else random.SystemRandom().randint(1, 2**32)
     config.stash[_STARTED] = time.monotonic()
     config.stash[CERTIFICATE] = Certificate(seed=int(config.option.hypothesis_seed))
     config.stash[_PASSED] = set()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With a schedule to play again collect the test that does so and no other; without one, all but that."""
+    plays_again = collection_path.name == "test_replay.py"
+    return True if collection_path.is_file() and plays_again == (config.option.replay is None) else None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -106,6 +119,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         certificate = config.stash[CERTIFICATE]
         if LAYERS in config.stash:
             certificate.processes = config.stash[LAYERS]
+        if SCHEDULES in config.stash:
+            certificate.interleaved = config.stash[SCHEDULES]
         certificate.troubles += _left_out(config, certificate)
         if exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             certificate.troubles.append(f"the run was cut short: {pytest.ExitCode(exitstatus).name.lower()}")
@@ -136,6 +151,7 @@ def _left_out(config: pytest.Config, certificate: Certificate) -> Iterator[str]:
         yield f"{selected - passed} of {selected} stateful tests did not pass, or did not run"
     yield from (f"the world {name} was not explored" for name in WORLDS.keys() - certificate.worlds.keys())
     yield from (f"the store {store.name} was not run" for store in STORES if store.name not in certificate.stores)
+    yield from (f"{store.name} played no schedules" for store in STORES if store.name not in certificate.interleaved)
     yield from (f"{store.name} held no races" for store in STORES if store.name not in certificate.processes)
 
 
@@ -145,4 +161,5 @@ def _stateful(items: list[pytest.Item]) -> int:
 
 def _is_whole(config: pytest.Config) -> bool:
     selected, collected = config.stash.get(_SELECTED, (0, 0))
-    return selected == collected > 0 and not config.option.file_or_dir and not config.option.collectonly
+    some = config.option.file_or_dir or config.option.replay is not None
+    return selected == collected > 0 and not some and not config.option.collectonly

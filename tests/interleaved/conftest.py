@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from tests.harness.interleaved_layer import SCHEDULES, InterleavedLayer
 from tests.harness.interleaving.ground import Ground, ground_at
 from tests.harness.interleaving.judging import Judge
+from tests.harness.interleaving.scenarios import WHOLE
 from tests.harness.interleaving.scheduler import Scheduler
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
@@ -19,6 +21,25 @@ WORKERS = 3
 
 EXPLORED: Final = pytest.StashKey[list[str]]()
 """What the explorers have to say for themselves, a line each."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the stores and scenarios that were not asked for."""
+    left_out = [item for item in items if not _asked_for(item, config.option)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _asked_for(item: pytest.Item, option: Any) -> bool:  # noqa: ANN401 - argparse's own
+    if item.get_closest_marker("interleaved") is None:
+        return True
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    names = {"store": params.get("ground", params.get("location")), "scenario": params.get("scenario")}
+    return all(
+        not getattr(option, kind) or (named is not None and getattr(option, kind) in named.name)
+        for kind, named in names.items()
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -68,6 +89,20 @@ def ground(
 def scheduler(pool: Pool[SessionWorker], ground: Ground) -> Scheduler:
     """Whoever decides the order."""
     return Scheduler(pool, ground)
+
+
+@pytest.fixture
+def layer(request: pytest.FixtureRequest, scheduler: Scheduler) -> InterleavedLayer:
+    """What the schedules of this run came to, at this store."""
+    expected = frozenset(scenario.name for scenario in WHOLE)
+    empty = InterleavedLayer(expected, request.config.getoption("schedules"))
+    return request.config.stash.setdefault(SCHEDULES, {}).setdefault(scheduler.location, empty)
+
+
+@pytest.fixture
+def failures(request: pytest.FixtureRequest) -> Path:
+    """Where a schedule that does not hold is kept."""
+    return request.config.rootpath / "build" / "schedules"
 
 
 @pytest.fixture

@@ -1,23 +1,37 @@
 """Each store with a bug of other queues is caught, shrunk to a schedule of one preemption at most, and replayed."""
 
+import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.harness.interleaving.explorers import missed, prioritized
+from tests.harness.interleaving.failing import require
+from tests.harness.interleaving.generated import generated
 from tests.harness.interleaving.ground import Ground
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.reducing import reduced
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import SCENARIOS
 from tests.harness.interleaving.scheduler import Run, Scheduler, follow
-from tests.harness.interleaving.schedules import DivergedError, Schedule, preemptions, replay
+from tests.harness.interleaving.schedules import (
+    DivergedError,
+    Schedule,
+    preemptions,
+    replay,
+    scenario_as_json,
+    scenario_from_json,
+)
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import Location
 from tests.harness.processes import Pool
+from tests.harness.violation import Violation
 from tests.interleaved.broken import BROKEN, Interleaved
 
 pytestmark = pytest.mark.interleaved
@@ -25,6 +39,7 @@ pytestmark = pytest.mark.interleaved
 SCHEDULES_MAX = 200
 DEPTH = 3
 REPLAYS = 5
+ROOT = Path(__file__).resolve().parents[2]
 Opened = Callable[[Location], AbstractContextManager[Ground]]
 
 
@@ -57,6 +72,63 @@ def test_it_is_found_and_shrunk_and_replayed(
         kept = Schedule.read(tmp_path / "schedule.json")
         for _ in range(REPLAYS):
             assert judge.judge(replay(scheduler, scenario, kept)).names == kept.names
+
+
+@pytest.mark.parametrize("scenario", [*SCENARIOS, *map(generated, range(50))], ids=lambda scenario: scenario.name)
+def test_a_scenario_comes_back_from_its_file_as_it_was(scenario: Scenario) -> None:
+    written = json.loads(json.dumps(scenario_as_json(scenario)))
+    assert scenario_from_json(written) == scenario
+
+
+def test_a_schedule_that_does_not_hold_is_shortened_and_kept(
+    opened: Opened, pool: Pool[SessionWorker], tmp_path: Path
+) -> None:
+    broken = next(one for one in BROKEN if one.scenario == "acquire, acquire")
+    with opened(broken.at(broken.location)) as ground:
+        scheduler = Scheduler(pool, ground)
+        judge = Judge(scheduler)
+        runs = schedules(scheduler, scenario_of(broken))
+        found = next(run for run in runs if judge.judge(run).verdict == "violated")
+        with pytest.raises(Violation, match="--replay=") as caught:
+            require(scheduler, judge, found, tmp_path / "kept")
+        (path,) = (tmp_path / "kept").iterdir()
+        assert str(path) in str(caught.value)
+        assert Schedule.read(path).names == tuple(caught.value.names)
+
+
+class TestAReplay:
+    """`pytest -m stateful --replay=FILE`, as people run it."""
+
+    def run(self, file: Path) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-m",
+            "stateful",
+            f"--replay={file}",
+        ]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    def test_of_a_schedule_that_holds_is_green_and_draws_it(self, scheduler: Scheduler, tmp_path: Path) -> None:
+        kept = Schedule.of(scheduler.run(SCENARIOS[0], follow(["a", "b"])), scheduler.location)
+        kept.write(tmp_path / "one.json")
+        told = self.run(tmp_path / "one.json")
+        assert told.returncode == 0, told.stdout
+        assert "1 passed" in told.stdout
+        assert "acquire {" in told.stdout
+
+    def test_of_another_one_is_red_at_its_first_other_step(self, scheduler: Scheduler, tmp_path: Path) -> None:
+        kept = Schedule.of(scheduler.run(SCENARIOS[0], follow(["a", "b"])), scheduler.location)
+        replace(kept, steps=(kept.steps[0], kept.steps[1] | {"what": "something else"}, *kept.steps[2:])).write(
+            tmp_path / "one.json"
+        )
+        told = self.run(tmp_path / "one.json")
+        assert told.returncode == 1
+        assert "DivergedError: step 1 was" in told.stdout
 
 
 class TestASchedule:

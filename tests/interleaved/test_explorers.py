@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.harness.interleaved_layer import InterleavedLayer, Volume
 from tests.harness.interleaving.explorers import missed, prioritized, uniform
+from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.generated import generate, generated
 from tests.harness.interleaving.ground import Ground
 from tests.harness.interleaving.judging import Judge
@@ -33,40 +36,39 @@ SCHEDULES_OF_ONE = 20
 
 EXAMPLES = 60
 STEPS = 30
+LANES_MAX = 4
 """More than most schedules have; deviations after the end do no harm."""
 
 
+@pytest.mark.stateful
+@pytest.mark.timeout(3_600)
 def test_generated_scenarios_hold(
-    scheduler: Scheduler,
-    judge: Judge,
-    request: pytest.FixtureRequest,
+    scheduler: Scheduler, judge: Judge, layer: InterleavedLayer, failures: Path, request: pytest.FixtureRequest
 ) -> None:
     wanted, depth = request.config.getoption("schedules"), request.config.getoption("depth")
     seed = int(request.config.option.hypothesis_seed)
-    source = random.Random(seed)  # noqa: S311 - the seed is printed
-    played = steps = waits = excused = 0
+    source = random.Random(seed)  # noqa: S311 - the certificate names the seed
+    found = layer.generated = Volume(depth=depth)
     begun = time.monotonic()
-    while played < wanted:
+    while found.schedules < wanted:
         scenario = generated(source.randrange(2**32))
         for number in range(SCHEDULES_OF_ONE):
             lanes = list(scenario.lanes)
             choose = uniform(source) if number % 2 else prioritized(source, lanes, STEPS, source.randint(1, depth))
             run = scheduler.run(scenario, choose)
-            try:
-                excused += judge.require(run).excused
-            except AssertionError as error:
-                error.add_note(f"schedule {number} of {scenario}\nseed {seed}; its choices: {run.choices}")
-                raise
-            played, steps, waits = played + 1, steps + len(run.steps), waits + run.waits
+            found.excused += require(scheduler, judge, run, failures).excused
+            found.schedules, found.steps, found.waits = (
+                found.schedules + 1,
+                found.steps + len(run.steps),
+                found.waits + run.waits,
+            )
         scheduler.forget(scenario)
-    seconds = time.monotonic() - begun
-    bound = missed(3, steps // played, depth, played)
-    told = (
-        f"{scheduler.location}: {played:,} schedules of {played // SCHEDULES_OF_ONE:,} generated scenarios hold, "
-        f"{steps:,} steps, {waits:,} waits, {excused} excused, {seconds:.1f} s, {played / seconds:.0f} schedules/s; "
-        f"a bug of depth {depth} in all of them is missed with a probability of at most {bound:.2g}"
-    )
-    request.config.stash.setdefault(EXPLORED, []).append(told)
+        found.scenarios += 1
+    found.seconds = time.monotonic() - begun
+    # Half of them by priorities, and with a depth below the deepest in all but one of so many.
+    counted = found.schedules // (2 * depth)
+    found.missed = missed(LANES_MAX, found.steps // found.schedules, depth, counted)
+    request.config.stash.setdefault(EXPLORED, []).append(f"{scheduler.location}: {found.line()}")
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: location.name)

@@ -1,15 +1,20 @@
 """Every order of every scenario is judged: what each call was answered, what is in the tables, which locks are left."""
 
 import random
+import time
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
+from prompt_studio_model.checking.history import Returned
+from tests.harness.interleaved_layer import Exhausted, InterleavedLayer
 from tests.harness.interleaving.explorers import every_order, prioritized, switches, uniform
+from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.scenario import Scenario, happens
-from tests.harness.interleaving.scenarios import SCENARIOS, TWO_SESSIONS
+from tests.harness.interleaving.scenarios import SCENARIOS, TWO_SESSIONS, WHOLE
 from tests.harness.interleaving.scheduler import Run, Scheduler
 
 pytestmark = pytest.mark.interleaved
@@ -28,7 +33,6 @@ def ends_processes(scenario: Scenario) -> bool:
     return "fate" in scenario.lanes
 
 
-WHOLE = [scenario for scenario in TWO_SESSIONS if not ends_processes(scenario)]
 SAMPLED = [scenario for scenario in SCENARIOS if scenario not in WHOLE]
 
 
@@ -41,13 +45,29 @@ def holds(judge: Judge, runs: Iterator[Run]) -> list[Run]:
     return seen
 
 
+@pytest.mark.stateful
 @pytest.mark.verifies(
     "PS-CONCURRENCY-1", "INV-SINGLE-HOLDER", "INV-CLAIM-ORDER", "INV-NONE-IS-EMPTY", "INV-LOCKS-MATCH"
 )
 @pytest.mark.parametrize("scenario", WHOLE, ids=named)
-def test_every_order_holds(scheduler: Scheduler, judge: Judge, scenario: Scenario) -> None:
-    runs = holds(judge, every_order(scheduler, scenario))
-    assert len({tuple(run.choices) for run in runs}) == len(runs) > 1
+def test_every_order_holds(
+    scheduler: Scheduler, judge: Judge, scenario: Scenario, layer: InterleavedLayer, failures: Path
+) -> None:
+    begun = time.monotonic()
+    orders, outcomes, found = set(), set(), Exhausted()
+    for run in every_order(scheduler, scenario):
+        require(scheduler, judge, run, failures)
+        orders.add(tuple(run.choices))
+        told = sorted((event.number, str(event.answer)) for event in run.events if isinstance(event, Returned))
+        outcomes.add((tuple(told), run.after))
+        found.schedules, found.steps, found.waits = (
+            found.schedules + 1,
+            found.steps + len(run.steps),
+            found.waits + run.waits,
+        )
+    assert len(orders) == found.schedules > 1
+    found.outcomes, found.seconds = len(outcomes), time.monotonic() - begun
+    layer.exhaustive[scenario.name] = found
 
 
 @pytest.mark.verifies(

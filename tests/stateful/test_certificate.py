@@ -8,6 +8,7 @@ import pytest
 
 from prompt_studio_model.checking.explore import Exploration, Verdict
 from tests.harness.certificate import Certificate, Conformance, worst
+from tests.harness.interleaved_layer import Exhausted, InterleavedLayer, Volume
 from tests.harness.lockstep import Coverage
 from tests.harness.pairs import ALL_PAIRS
 from tests.harness.processes_layer import ProcessesLayer, RaceResult
@@ -36,6 +37,24 @@ def complete() -> Certificate:
 class TestVerdict:
     def test_holds_when_nothing_is_wanting(self) -> None:
         assert complete().verdict == "holds"
+
+    def test_is_inconclusive_when_a_scenario_was_not_played_in_every_order(self) -> None:
+        certificate = complete()
+        certificate.interleaved["store"] = InterleavedLayer(frozenset({"one", "two"}), 0, {"one": Exhausted(2)})
+        assert certificate.verdict == "inconclusive"
+        assert "  not in every order: two" in certificate.lines()
+
+    def test_holds_when_each_was(self) -> None:
+        certificate = complete()
+        every = {"one": Exhausted(2), "two": Exhausted(3)}
+        certificate.interleaved["store"] = InterleavedLayer(frozenset(every), 0, every)
+        assert certificate.verdict == "holds"
+        assert certificate.as_json()["stores"]["store"]["layers"]["interleaved"]["schedules"] == 5
+
+    def test_is_inconclusive_with_fewer_schedules_than_were_asked_for(self) -> None:
+        certificate = complete()
+        certificate.interleaved["store"] = InterleavedLayer(frozenset(), 10, {"one": Exhausted(2)}, Volume(9))
+        assert certificate.verdict == "inconclusive"
 
     def test_is_inconclusive_when_nothing_ran(self) -> None:
         assert Certificate().verdict == "inconclusive"
@@ -140,8 +159,10 @@ import pytest
 from prompt_studio_model.worlds import WORLDS
 from tests.harness.certificate import Conformance
 from tests.harness.explorations import Exploration
+from tests.harness.interleaved_layer import Exhausted, InterleavedLayer, Volume
 from tests.harness.lockstep import Coverage
 from tests.harness.violation import Violation
+from tests.harness.interleaved_layer import Exhausted, InterleavedLayer
 from tests.harness.pairs import ALL_PAIRS
 from tests.harness.plugin import CERTIFICATE
 from tests.harness.processes_layer import ProcessesLayer, RaceResult
@@ -155,6 +176,7 @@ def test_everything(request):
     for store in STORES:
         certificate.stores[store.name] = Conformance(Coverage(pairs=dict.fromkeys(ALL_PAIRS, 1)))
         certificate.processes[store.name] = ProcessesLayer(races=[RaceResult("one job", store.name, rounds=1)])
+        certificate.interleaved[store.name] = InterleavedLayer(exhaustive={"two acquire": Exhausted(14)})
 """
 
 

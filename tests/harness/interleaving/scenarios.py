@@ -135,3 +135,6 @@ THREE_SESSIONS: Final = (
     ),
 )
 SCENARIOS: Final = (*TWO_SESSIONS, *THREE_SESSIONS)
+
+WHOLE: Final = tuple(scenario for scenario in TWO_SESSIONS if "fate" not in scenario.lanes)
+"""Those that are played in every order in each run. To end a process takes a hundred times as long as a schedule."""

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from tests.harness.interleaving.scenario import Scenario
+from prompt_studio_model import operations as op
+from prompt_studio_model.state import Scope
+from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step, deviations, follow
 
 VERSION: Final = 1
@@ -18,14 +20,14 @@ class Schedule:
 
     Attributes:
         store: the name of the location where it was played.
-        scenario: the name of what was played.
+        scenario: what was played.
         choices: the lane of each step.
         steps: what the lanes did then, as it can be compared: without the numbers of server processes.
         names: the promises that it broke.
     """
 
     store: str
-    scenario: str
+    scenario: Scenario
     choices: tuple[str, ...]
     steps: tuple[dict[str, Any], ...]
     names: tuple[str, ...] = ()
@@ -33,24 +35,74 @@ class Schedule:
     @classmethod
     def of(cls, run: Run, store: str, names: Iterable[str] = ()) -> "Schedule":
         """The schedule of a run."""
-        return cls(store, run.scenario.name, tuple(run.choices), tuple(map(_comparable, run.steps)), tuple(names))
+        return cls(store, run.scenario, tuple(run.choices), tuple(map(_comparable, run.steps)), tuple(names))
 
     def write(self, path: Path) -> None:
         """Write the file."""
-        path.write_text(json.dumps({"version": VERSION, **asdict(self)}, indent=1) + "\n")
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        written = {"version": VERSION, **told, "scenario": scenario_as_json(self.scenario)}
+        path.write_text(json.dumps(written, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Schedule":
         """Read a file.
 
         Raises:
-            ValueError: it is of another version.
+            ValueError: it is no schedule, or one of another version.
         """
         told = json.loads(path.read_text())
-        if told.pop("version", None) != VERSION:
-            raise ValueError(f"{path} is not of version {VERSION}: play it with the program that wrote it")
+        if not isinstance(told, dict) or told.get("version") != VERSION:
+            raise ValueError(f"{path} is no schedule of version {VERSION}: play it with the program that wrote it")
         steps, names = tuple(told["steps"]), tuple(told["names"])
-        return cls(told["store"], told["scenario"], tuple(told["choices"]), steps, names)
+        return cls(told["store"], scenario_from_json(told["scenario"]), tuple(told["choices"]), steps, names)
+
+
+def scenario_as_json(scenario: Scenario) -> dict[str, Any]:
+    """A scenario as plain data."""
+    lanes = {name: [_move_as_json(move) for move in moves] for name, moves in scenario.lanes.items()}
+    return {"name": scenario.name, "setup": [_move_as_json(call) for call in scenario.setup], "lanes": lanes}
+
+
+def scenario_from_json(told: dict[str, Any]) -> Scenario:
+    """The scenario that this plain data was made of."""
+    lanes = {name: tuple(_move_from_json(move) for move in moves) for name, moves in told["lanes"].items()}
+    return Scenario(told["name"], tuple(_move_from_json(call) for call in told["setup"]), lanes)
+
+
+MOVES: Final[dict[str, type[Any]]] = {
+    kind.__name__: kind
+    for kind in (Mine, Kill, CutOff, *vars(op).values())
+    if isinstance(kind, type) and (kind in {Mine, Kill, CutOff} or issubclass(kind, op.Invocation))
+}
+
+
+def _move_as_json(move: Move) -> dict[str, Any]:
+    told = {field.name: getattr(move, field.name) for field in fields(move)}
+    if isinstance(move, Mine):
+        told["call"] = move.call.__name__
+    return {"move": type(move).__name__, **{name: _value_as_json(value) for name, value in told.items()}}
+
+
+def _move_from_json(told: dict[str, Any]) -> Any:  # noqa: ANN401 - any kind of move
+    values = {name: _value_from_json(value) for name, value in told.items() if name != "move"}
+    if told["move"] == "Mine":
+        values["call"] = MOVES[values["call"]]
+    return MOVES[told["move"]](**values)
+
+
+def _value_as_json(value: object) -> object:
+    if isinstance(value, Scope):
+        return {"scope": list(value)}
+    return {"set": sorted(value)} if isinstance(value, frozenset) else value
+
+
+def _value_from_json(value: Any) -> Any:  # noqa: ANN401 - any argument of a call
+    match value:
+        case {"scope": parts}:
+            return Scope(*parts)
+        case {"set": items}:
+            return frozenset(items)
+    return tuple(value) if isinstance(value, list) else value
 
 
 class DivergedError(AssertionError):

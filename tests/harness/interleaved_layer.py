@@ -1,0 +1,98 @@
+"""The schedules of a run as its certificate tells them: which scenarios in every order, and how many others."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from prompt_studio_model.checking.explore import Verdict
+
+SCHEDULES: Final = pytest.StashKey[dict[str, "InterleavedLayer"]]()
+"""The stores' layers, by the store's name, in the stash of a run's configuration."""
+
+
+@dataclass(slots=True)
+class Exhausted:
+    """A scenario in every order.
+
+    Attributes:
+        schedules: how many orders there are.
+        steps: of all of them.
+        waits: how often a statement waited for another session.
+        outcomes: how many of the orders differ in an answer or in the tables.
+    """
+
+    schedules: int = 0
+    steps: int = 0
+    waits: int = 0
+    outcomes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Volume:
+    """Schedules of generated scenarios.
+
+    Attributes:
+        schedules: how many were played.
+        scenarios: of how many scenarios.
+        steps: of all of them.
+        waits: how often a statement waited for another session.
+        excused: claims that passed by what others held, in so many schedules.
+        depth: the deepest bug that was looked for.
+        missed: the probability at most of having missed one of that depth that is in every scenario.
+    """
+
+    schedules: int = 0
+    scenarios: int = 0
+    steps: int = 0
+    waits: int = 0
+    excused: int = 0
+    depth: int = 0
+    missed: float = 1.0
+    seconds: float = 0.0
+
+    def line(self) -> str:
+        """In words, for people."""
+        rate = self.schedules / self.seconds if self.seconds else 0
+        return (
+            f"{self.schedules:,} schedules of {self.scenarios:,} generated scenarios, {self.steps:,} steps, "
+            f"{self.waits:,} waits, {self.excused} excused, {self.seconds:.1f} s, {rate:.0f} schedules/s; "
+            f"a bug of depth {self.depth} in all of them was missed with a probability of at most {self.missed:.2g}"
+        )
+
+
+@dataclass(slots=True)
+class InterleavedLayer:
+    """One store's schedules. `expected`: the scenarios of which every order must be played for the layer to hold."""
+
+    expected: frozenset[str] = frozenset()
+    schedules_least: int = 0
+    exhaustive: dict[str, Exhausted] = field(default_factory=dict)
+    generated: Volume = field(default_factory=Volume)
+
+    @property
+    def missing(self) -> list[str]:
+        """The scenarios that were not played in every order."""
+        return sorted(self.expected - self.exhaustive.keys())
+
+    @property
+    def verdict(self) -> Verdict:
+        """Holds if all was played; a schedule that does not hold is its test's to say, and no layer is told of it."""
+        enough = self.generated.schedules >= self.schedules_least
+        return "holds" if self.exhaustive and enough and not self.missing else "inconclusive"
+
+    def as_json(self) -> dict[str, Any]:
+        """The layer's entry of the certificate."""
+        every, generated = list(self.exhaustive.values()), self.generated
+        return {
+            "verdict": self.verdict,
+            "schedules": sum(one.schedules for one in every) + generated.schedules,
+            "steps": sum(one.steps for one in every) + generated.steps,
+            "blocked_waits": sum(one.waits for one in every) + generated.waits,
+            "pct_bound": generated.missed,
+            "seconds": round(sum(one.seconds for one in every) + generated.seconds, 1),
+            "missing": self.missing,
+            "exhaustive": {name: asdict(one) for name, one in sorted(self.exhaustive.items())},
+            "generated": asdict(generated),
+        }

@@ -1,0 +1,32 @@
+"""What to do with a schedule that does not hold: make it short, write it down, and say how to play it again."""
+
+import re
+from pathlib import Path
+
+from tests.harness.interleaving.judging import Judge, Judgement
+from tests.harness.interleaving.reducing import reduced
+from tests.harness.interleaving.scheduler import Run, Scheduler
+from tests.harness.interleaving.schedules import Schedule, preemptions
+from tests.harness.violation import Violation
+
+
+def require(scheduler: Scheduler, judge: Judge, run: Run, directory: Path) -> Judgement:
+    """Judge a run; one that is wrong is shortened and kept in this directory.
+
+    Raises:
+        Violation: it does not hold.
+    """
+    judged = judge.judge(run)
+    if judged.verdict != "violated":
+        assert judged.verdict == "holds", judged.why
+        return judged
+    shortest, played = reduced(scheduler, run, lambda other: judge.judge(other).names == judged.names)
+    directory.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "-", f"{scheduler.location} {run.scenario.name}")
+    path = directory / f"{name}.json"
+    Schedule.of(shortest, scheduler.location, judged.names).write(path)
+    raise Violation(
+        list(judged.names),
+        f"{judge.judge(shortest).why}\n{preemptions(shortest)} preemptions, after {played} schedules to make it short\n"
+        f"to play it again: pytest -m stateful --replay={path}",
+    )
