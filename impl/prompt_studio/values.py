@@ -83,13 +83,18 @@ def fencing_token(value: object) -> int:
     return whole_number("lease_token", value, 1, INT64_MAX)
 
 
+def is_storable(value: str) -> bool:
+    """Whether every database and encoding takes this text, and gives it back unchanged."""
+    return _UNSTORABLE.search(value) is None
+
+
 def text(argument: str, value: object, characters_max: int = TEXT_CHARACTERS_MAX) -> str:
     """A name or key: some characters, all of which every database can store."""
     if not isinstance(value, str):
         raise InputError(f"{argument} must be a string, not {shown(value)}")
     if not 1 <= len(value) <= characters_max:
         raise InputError(f"{argument} must have 1 to {characters_max} characters, not {shown(value)}")
-    if _UNSTORABLE.search(value):
+    if not is_storable(value):
         raise InputError(f"{argument} must not contain U+0000 or a lone surrogate, as {shown(value)} does")
     return str(value)
 

@@ -170,6 +170,19 @@ class TestTextTimes:
         assert place.run(f"SELECT created_at, started_at, leased_until FROM {JOBS}") == [(expected,) * 3]
 
 
+@pytest.mark.verifies("PS-MIGRATION-5")
+class TestNumbersInAFile:
+    @pytest.mark.parametrize("number", [0.1 + 0.2, 1.2345678901234567, 5e-324, -1.7976931348623157e308, 2**53 + 1, 7])
+    def test_keep_every_digit(self, path: Path, number: float) -> None:
+        """The old columns have a numeric affinity: a payload that is nothing but a number was stored as one."""
+        place = SqlitePlace(str(path))
+        make_old(place, rows=[job(payload=json.dumps(number), status="completed", result=json.dumps(number))])
+        assert place.run(f"SELECT typeof(payload) = 'text' FROM {JOBS}") == [(0,)]
+        migrate(path)
+        (found,) = jobs(place).values()
+        assert (found["payload"], found["result"]) == (number, number)
+
+
 @pytest.mark.verifies("PS-MIGRATION-7")
 class TestARunningLease:
     def test_is_nobody_elses_until_its_end_and_somebodys_after(self, place: Place) -> None:
@@ -204,6 +217,34 @@ class TestKeys:
             assert database.lookup_idempotency("prompt", "a", "u") == 2
         assert SUPERSEDED not in str(place.dump())
 
+    def test_that_differ_by_case_are_two_whatever_the_old_table_thought(self, path: Path) -> None:
+        place = SqlitePlace(str(path))
+        place.run(
+            f"CREATE TABLE {KEYS} (id INTEGER PRIMARY KEY, entity_type TEXT COLLATE NOCASE,"
+            " idempotency_key TEXT COLLATE NOCASE, entity_id INTEGER, user_id TEXT COLLATE RTRIM)"
+        )
+        scopes = [
+            ("prompt", "k", None),
+            ("prompt", "K", None),
+            ("Prompt", "k", None),
+            ("p", "k", "u"),
+            ("p", "k", "u "),
+        ]
+        rows = [
+            {"entity_type": entity_type, "idempotency_key": name, "user_id": user, "entity_id": n}
+            for n, (entity_type, name, user) in enumerate(scopes, start=1)
+        ]
+        add_rows(place, KEYS, rows)
+        assert migrate(place.location).changes == {"key_time_given": len(scopes)}
+        with PromptStudioDatabase(place.location, "tester") as database:
+            assert [database.lookup_idempotency(*scope) for scope in scopes] == [1, 2, 3, 4, 5]
+
+    def test_with_a_nul_can_be_asked_for_by_nobody(self, path: Path) -> None:
+        place = SqlitePlace(str(path))
+        make_old(place, keys=[key("k", 1), key("k\0", 2), key("k", 3, "u\0")])
+        assert migrate(place.location).changes == {"key_unaskable": 2}
+        assert place.run(f"SELECT id, canonical_id FROM {SUPERSEDED}") == [(2, None), (3, None)]
+
     def test_from_before_there_were_users_belong_to_nobody(self, place: Place) -> None:
         place.run(
             f"CREATE TABLE {KEYS} (id INTEGER PRIMARY KEY, entity_type TEXT, idempotency_key TEXT, entity_id INTEGER)"
@@ -220,7 +261,11 @@ TIMES = st.none() | st.integers(315_532_800_000_000, 3_786_912_000_000_000).map(
     lambda microseconds: datetime.fromtimestamp(microseconds / 10**6, UTC).replace(tzinfo=None)
 )
 JSONS = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text("abé ", max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text("abé ", max_size=5),
     lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text("ab", max_size=3), some, max_size=3),
     max_leaves=5,
 )

@@ -221,27 +221,6 @@ class TestWhatCannotBeConverted:
         [
             ({"payload": "{"}, "job 2: the payload is not JSON"),
             ({"payload": '{"x": NaN}'}, "job 2: the payload is not JSON"),
-            ({"result": "oops"}, "job 2: the result is not JSON"),
-            ({"created_at": "yesterday"}, "job 2: a time cannot be read"),
-            ({"leased_until": "2024-13-01 00:00:00"}, "job 2: a time cannot be read"),
-            ({"entity_id": "seven"}, "job 2: a number is none"),
-            ({"priority": 1.5}, "job 2: a number is none"),
-        ],
-    )
-    def test_is_named_in_a_file_that_stays_as_it_is(self, path: Path, values: dict[str, object], says: str) -> None:
-        place = SqlitePlace(str(path))
-        make_old(place, rows=[job(), job(**values)])
-        before = place.dump()
-        for dry_run in (True, False):
-            with pytest.raises(SchemaError, match=f"nothing was changed, .*{says}.: mend or delete them"):
-                migrate(path, dry_run=dry_run)
-        assert place.dump() == before
-
-    @pytest.mark.parametrize(
-        ("values", "says"),
-        [
-            ({"payload": "{"}, "job 2: the payload is not JSON"),
-            ({"payload": '{"x": NaN}'}, "job 2: the payload is not JSON"),
             ({"payload": None}, "job 2: the payload is not JSON"),
             ({"result": "-Infinity"}, "job 2: the result is not JSON"),
         ],
@@ -273,14 +252,22 @@ class TestWhatCannotBeConverted:
         make_old(place, rows=[job(), job(**{"status": "failed", column: text})])
         before = place.dump()
         for dry_run in (True, False):
-            with pytest.raises(SchemaError, match=rf"job 2: the {column} is (?:not JSON|too deep, or has too long a)"):
+            with pytest.raises(
+                SchemaError, match=rf"job 2: the {column} (?:is not JSON|is too deep|has too long a number)"
+            ):
                 migrate(place.location, dry_run=dry_run)
         assert place.dump() == before
 
     @pytest.mark.parametrize(
         "text",
-        ['{"x": -' + 640 * "7" + "}", 100 * "[" + 100 * "]", "[" + 200 * "[]," + "1]", '{"x": "' + 5_000 * "7" + '"}'],
-        ids=["640 digits", "100 levels", "many lists", "digits in a string"],
+        [
+            '{"x": -' + 640 * "7" + "}",
+            100 * "[" + 100 * "]",
+            "[" + 200 * "[]," + "1]",
+            '{"x": "' + 5_000 * "7" + '"}',
+            '["\\ud83d\\ude00", "\\\\u0000"]',
+        ],
+        ids=["640 digits", "100 levels", "many lists", "digits in a string", "a pair of surrogates"],
     )
     def test_is_not_what_only_looks_like_it(self, place: Place, text: str) -> None:
         make_old(place, rows=[job(payload=text, status="completed", result=text)])

@@ -8,6 +8,7 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -166,6 +167,13 @@ NO_SUCH_INDEX: Final = (
 )
 
 
+@dataclass(frozen=True)
+class TextOfBytes:
+    """What an old program stored as text in an SQLite file, whatever bytes it had."""
+
+    data: bytes
+
+
 class Place(ABC):
     """A database, seen without the store.
 
@@ -235,6 +243,7 @@ class SqlitePlace(Place):
     def dump(self) -> list[str]:
         """Everything that is in it."""
         with closing(sqlite3.connect(self.location)) as connection:
+            connection.text_factory = lambda data: data.decode(errors="backslashreplace")
             return list(connection.iterdump())
 
     def schema(self) -> list[tuple[Any, ...]]:
@@ -322,8 +331,9 @@ def add_rows(place: Place, table: str, rows: Sequence[Values]) -> None:
 
 def _insertions(table: str, rows: Sequence[Values]) -> Iterator[tuple[str, Sequence[object]]]:
     for row in rows:
-        marks = ", ".join("?" for _ in row)
-        yield f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values())
+        marks = ", ".join("CAST(? AS TEXT)" if isinstance(value, TextOfBytes) else "?" for value in row.values())
+        values = [value.data if isinstance(value, TextOfBytes) else value for value in row.values()]
+        yield f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", values
 
 
 def job(**values: object) -> dict[str, object]:

@@ -8,25 +8,23 @@ transaction and rolled back at no risk, a dry run does everything, and then roll
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from prompt_studio.errors import SchemaError, TransientConflict
 from prompt_studio.migration_report import BEFORE_VERSIONS, CHANGES, MigrationReport
 from prompt_studio.storage.dialect import NO_PARAMETERS, Connection, Parameters, Row
+from prompt_studio.storage.old_json import trouble_with
 from prompt_studio.storage.statements import Statement, Statements
 from prompt_studio.storage.transactions import ROLLBACK, Session
 from prompt_studio.storage.versions import JOB_TABLE, KEY_TABLE, SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
-from prompt_studio.values import JSON_DEPTH_MAX, JSON_DIGITS_MAX
 
 COMPLAINTS_SHOWN: Final = 20
 SECONDS_MIN: Final = 0.1
 
-_TIME: Final = "TIMESTAMPTZ"
+TIME: Final = "TIMESTAMPTZ"
 _JOB_COLUMNS: Final = {
     "id": "BIGINT",
     "uuid": "TEXT",
@@ -41,10 +39,10 @@ _JOB_COLUMNS: Final = {
     "retry_count": "BIGINT",
     "max_retries": "BIGINT",
     "client_id": "TEXT",
-    "created_at": _TIME,
-    "started_at": _TIME,
-    "completed_at": _TIME,
-    "leased_until": _TIME,
+    "created_at": TIME,
+    "started_at": TIME,
+    "completed_at": TIME,
+    "leased_until": TIME,
     "lease_owner": "TEXT",
 }
 _KEY_COLUMNS: Final = {
@@ -53,7 +51,7 @@ _KEY_COLUMNS: Final = {
     "idempotency_key": "TEXT",
     "entity_id": "BIGINT",
     "user_id": "TEXT",
-    "created_at": _TIME,
+    "created_at": TIME,
 }
 _REQUIRED: Final = {
     JOB_TABLE: {"id", "job_type", "entity_id", "status", "payload", "client_id", "created_at"},
@@ -257,28 +255,29 @@ class Migration:
 
     def _refuse_unconvertible(self) -> None:
         complaints = self._named("list_complaints", {"limit": COMPLAINTS_SHOWN})
-        complaints = complaints or list(islice(self._unreadable(), COMPLAINTS_SHOWN))
+        number = complaints[0]["complaints"] if complaints else 0
+        if not complaints:
+            for number, complaint in enumerate(self._unreadable(), start=1):
+                complaints += [complaint] if number <= COMPLAINTS_SHOWN else []
         if complaints:
             rows = "; ".join(f"{row['kind']} {row['id']}: {row['complaint']}" for row in complaints)
+            more = f"; and {number - COMPLAINTS_SHOWN} more" if number > COMPLAINTS_SHOWN else ""
             raise SchemaError(
-                f"{self._site.place.name}: nothing was changed, since rows cannot be converted ({rows}): "
-                f"mend or delete them, then migrate (at most {COMPLAINTS_SHOWN} are shown)"
+                f"{self._site.place.name}: nothing was changed, since {number} {'rows' if number > 1 else 'row'} "
+                f"cannot be converted ({rows}{more}): mend or delete them, then migrate"
             )
 
     def _unreadable(self) -> Iterator[Row]:
-        """A complaint for each text that is JSON, and that the store could not read all the same."""
+        """A complaint for each job with JSON that the store could not read or write."""
         suspects = self._named("list_suspects")
         if suspects:
             self._named("find_jobs_by_id")
         for suspect in suspects:  # one by one: there may be many, and each may be large
             (texts,) = self._named("read_suspect", {"id": suspect["id"]})
             for name in ("payload", "result"):
-                if not _is_readable(texts[name]):  # impl: PS-MIGRATION-9
-                    yield {
-                        "kind": "job",
-                        "id": suspect["id"],
-                        "complaint": f"the {name} is too deep, or has too long a number",
-                    }
+                if texts[name] is not None and (what := trouble_with(texts[name])):  # impl: PS-MIGRATION-9
+                    yield {"kind": "job", "id": suspect["id"], "complaint": f"the {name} {what}"}
+                    break
 
     def _make_schema(self, found: int) -> None:
         if not self._looks_only:
@@ -328,27 +327,3 @@ class Migration:
                 else "measured"
             ),
         )
-
-
-def _is_readable(text: str | None) -> bool:
-    """Whether a stored text keeps to the limits of new ones, so that it is read whatever Python's settings are."""
-    if text is None:
-        return True
-    try:
-        pending: list[tuple[object, int]] = [(json.loads(text, parse_int=_short_number), 1)]
-    except (ValueError, RecursionError):
-        return False
-    while pending:
-        item, depth = pending.pop()
-        if isinstance(item, (dict, list)):
-            if depth > JSON_DEPTH_MAX:
-                return False
-            children = item.values() if isinstance(item, dict) else item
-            pending.extend((child, depth + 1) for child in children)
-    return True
-
-
-def _short_number(digits: str) -> int:
-    if len(digits.removeprefix("-")) > JSON_DIGITS_MAX:
-        raise ValueError("too many digits")
-    return 0

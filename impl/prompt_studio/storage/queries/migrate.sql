@@ -1,11 +1,22 @@
 -- What a migration does on every database, between the conversion and the end: see the dialects' files.
 
 -- name: list_complaints
--- The rows that cannot be converted, first ids first.
-SELECT 'job' AS kind, id, complaint FROM prompt_studio_new_jobs WHERE complaint IS NOT NULL
-UNION ALL
-SELECT 'key', id, complaint FROM prompt_studio_new_keys WHERE complaint IS NOT NULL
-ORDER BY kind, id LIMIT :limit;
+-- The rows that cannot be converted, first ids first, and how many there are.
+WITH complaints AS (
+    SELECT 'job' AS kind, id, complaint FROM prompt_studio_new_jobs WHERE complaint IS NOT NULL
+    UNION ALL
+    SELECT 'job', id, 'another job has its id or uuid' FROM prompt_studio_new_jobs
+    WHERE complaint IS NULL AND (
+        id IN (SELECT id FROM prompt_studio_new_jobs GROUP BY id HAVING COUNT(*) > 1)
+        OR uuid IN (SELECT uuid FROM prompt_studio_new_jobs GROUP BY uuid HAVING COUNT(*) > 1)
+    )
+    UNION ALL
+    SELECT 'key', id, complaint FROM prompt_studio_new_keys WHERE complaint IS NOT NULL
+    UNION ALL
+    SELECT 'key', id, 'another key has its id' FROM prompt_studio_new_keys
+    WHERE complaint IS NULL AND id IN (SELECT id FROM prompt_studio_new_keys GROUP BY id HAVING COUNT(*) > 1)
+)
+SELECT kind, id, complaint, COUNT(*) OVER () AS complaints FROM complaints ORDER BY kind, id LIMIT :limit;
 
 -- name: find_jobs_by_id
 -- So that each of the suspects is found at once.

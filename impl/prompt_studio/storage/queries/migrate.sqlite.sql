@@ -1,8 +1,9 @@
 -- How an SQLite file from before this library becomes one of it.
 --
 -- `prompt_studio_old_jobs` and `prompt_studio_old_keys` are temporary views of the old tables, in which a column that a
--- table lacks is NULL. They are converted into temporary tables, which are looked at, and then stored. In SQLite any
--- column may hold anything, so each is asked for its type.
+-- table lacks is NULL, a time that can be read is a whole number of milliseconds, every text compares byte by byte, and
+-- the texts of payloads and results are the bytes that are in the file. They are converted into temporary tables, which
+-- are looked at, and then stored. In SQLite any column may hold anything, so each is asked for its type.
 
 -- name: list_columns
 -- The columns of both old tables.
@@ -37,16 +38,8 @@ SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'prompt_studio_job_queue') 
 -- name: convert_jobs
 -- The jobs in their new form, what was done to each, and what forbids it.
 CREATE TEMP TABLE prompt_studio_new_jobs AS
-WITH timed AS (
+WITH known AS (
     SELECT *,
-        CASE WHEN created_at GLOB '[0-9][0-9][0-9][0-9]-*' AND created_at >= '0001-01-02'
-            THEN CAST(ROUND((julianday(created_at) - 2440587.5) * 86400000) AS INTEGER) END AS created,
-        CASE WHEN started_at GLOB '[0-9][0-9][0-9][0-9]-*' AND started_at >= '0001-01-02'
-            THEN CAST(ROUND((julianday(started_at) - 2440587.5) * 86400000) AS INTEGER) END AS started,
-        CASE WHEN completed_at GLOB '[0-9][0-9][0-9][0-9]-*' AND completed_at >= '0001-01-02'
-            THEN CAST(ROUND((julianday(completed_at) - 2440587.5) * 86400000) AS INTEGER) END AS completed,
-        CASE WHEN leased_until GLOB '[0-9][0-9][0-9][0-9]-*' AND leased_until >= '0001-01-02'
-            THEN CAST(ROUND((julianday(leased_until) - 2440587.5) * 86400000) AS INTEGER) END AS leased,
         COALESCE(status, 'queued') AS state,
         MIN(MAX(COALESCE(retry_count, 0), 0), 2147483645) AS retries,
         MIN(MAX(COALESCE(max_retries, 3), 0), 2147483646) AS retries_max
@@ -55,10 +48,10 @@ WITH timed AS (
 counted AS (
     SELECT *,
         state IN ('completed', 'failed', 'cancelled') AS ended,
-        COALESCE(created, started, completed, ${now}) AS made,
-        retries + (state IN ('processing', 'completed', 'failed') OR state = 'cancelled' AND started IS NOT NULL)
+        COALESCE(created_at, started_at, completed_at, ${now}) AS made,
+        retries + (state IN ('processing', 'completed', 'failed') OR state = 'cancelled' AND started_at IS NOT NULL)
             AS starts
-    FROM timed
+    FROM known
 )
 SELECT id,
     COALESCE(uuid, lower(hex(randomblob(16)))) AS uuid,
@@ -67,78 +60,92 @@ SELECT id,
     project_id,
     MIN(MAX(COALESCE(priority, 5), 1), 10) AS priority,
     state AS status,
-    CAST(payload AS TEXT) AS payload,
-    CASE WHEN ended THEN CAST(result AS TEXT) END AS result,
+    prompt_studio_text(payload, encoding) AS payload,
+    CASE WHEN ended THEN prompt_studio_text(result, encoding) END AS result,
     CASE WHEN state <> 'processing' THEN error_message END AS error_message,
     retries AS retry_count,
     retries_max AS max_retries,
     client_id,
     made AS created_at,
     MIN(made, ${now}) AS available_at, -- a time of another zone must not hide a job
-    CASE state WHEN 'queued' THEN NULL WHEN 'cancelled' THEN started ELSE COALESCE(started, completed, made) END
-        AS started_at,
-    CASE WHEN ended THEN COALESCE(completed, started, made) END AS completed_at,
-    CASE WHEN state = 'processing' THEN COALESCE(leased, ${now}) END AS leased_until, -- impl: PS-MIGRATION-7
+    CASE state WHEN 'queued' THEN NULL WHEN 'cancelled' THEN started_at
+    ELSE COALESCE(started_at, completed_at, made) END AS started_at,
+    CASE WHEN ended THEN COALESCE(completed_at, started_at, made) END AS completed_at,
+    CASE WHEN state = 'processing' THEN COALESCE(leased_until, ${now}) END AS leased_until, -- impl: PS-MIGRATION-7
     CASE WHEN state = 'processing' THEN COALESCE(NULLIF(lease_owner, ''), 'migrated') END AS lease_owner,
     starts AS lease_token,
     starts AS executions,
     MAX(retries_max + 1, starts + (state = 'queued')) AS execution_limit,
-    state = 'processing' AND leased IS NOT NULL AS lease_kept,
-    state = 'processing' AND leased IS NULL AS lease_given,
+    state = 'processing' AND leased_until IS NOT NULL AS lease_kept,
+    state = 'processing' AND leased_until IS NULL AS lease_given,
     state = 'processing' AND NULLIF(lease_owner, '') IS NULL AS owner_given,
     state <> 'processing' AND (leased_until IS NOT NULL OR lease_owner IS NOT NULL) AS lease_cleared,
     state = 'processing' AND error_message IS NOT NULL AS error_cleared,
     NOT ended AND result IS NOT NULL AS result_cleared,
     NOT ended AND completed_at IS NOT NULL OR state = 'queued' AND started_at IS NOT NULL AS time_cleared,
-    ended AND completed IS NULL OR state IN ('processing', 'completed', 'failed') AND started IS NULL AS time_given,
+    ended AND completed_at IS NULL OR state IN ('processing', 'completed', 'failed') AND started_at IS NULL AS time_given,
     COALESCE(priority NOT BETWEEN 1 AND 10, FALSE) AS priority_limited,
     COALESCE(retry_count <> retries, FALSE) OR COALESCE(max_retries <> retries_max, FALSE) AS count_limited,
     uuid IS NULL OR status IS NULL OR priority IS NULL OR retry_count IS NULL OR max_retries IS NULL
         OR created_at IS NULL AS default_given,
     made > ${now} AS future,
     CASE
-        WHEN payload IS NULL OR NOT json_valid(CAST(payload AS TEXT)) THEN 'the payload is not JSON'
-        WHEN result IS NOT NULL AND NOT json_valid(CAST(result AS TEXT)) THEN 'the result is not JSON'
-        WHEN created IS NULL AND created_at IS NOT NULL OR started IS NULL AND started_at IS NOT NULL
-            OR completed IS NULL AND completed_at IS NOT NULL OR leased IS NULL AND leased_until IS NOT NULL
+        WHEN typeof(id) <> 'integer' THEN 'the id is none'
+        WHEN payload IS NOT NULL AND prompt_studio_text(payload, encoding) IS NULL THEN 'the payload is not Unicode'
+        WHEN result IS NOT NULL AND prompt_studio_text(result, encoding) IS NULL THEN 'the result is not Unicode'
+        WHEN payload IS NULL OR NOT json_valid(prompt_studio_text(payload, encoding)) THEN 'the payload is not JSON'
+        WHEN result IS NOT NULL AND NOT json_valid(prompt_studio_text(result, encoding)) THEN 'the result is not JSON'
+        WHEN 'text' IN (typeof(created_at), typeof(started_at), typeof(completed_at), typeof(leased_until))
             THEN 'a time cannot be read'
-        WHEN job_type NOT IN ('evaluation', 'optimization', 'generation')
+        WHEN client_id IS NULL
+            OR 'blob' IN (typeof(uuid), typeof(client_id), typeof(error_message), typeof(lease_owner))
+            THEN 'a text is missing, or is none'
+        WHEN prompt_studio_text(CAST(client_id AS BLOB), encoding) IS NULL
+            OR uuid IS NOT NULL AND prompt_studio_text(CAST(uuid AS BLOB), encoding) IS NULL
+            OR error_message IS NOT NULL AND prompt_studio_text(CAST(error_message AS BLOB), encoding) IS NULL
+            OR lease_owner IS NOT NULL AND prompt_studio_text(CAST(lease_owner AS BLOB), encoding) IS NULL
+            THEN 'a text is not Unicode'
+        WHEN job_type IS NULL OR job_type NOT IN ('evaluation', 'optimization', 'generation')
             OR state NOT IN ('queued', 'processing', 'completed', 'failed', 'cancelled')
             THEN 'the type or status is unknown'
         WHEN typeof(entity_id) <> 'integer' OR typeof(COALESCE(project_id, 0)) <> 'integer'
             OR typeof(COALESCE(priority, 0)) <> 'integer' OR typeof(COALESCE(retry_count, 0)) <> 'integer'
             OR typeof(COALESCE(max_retries, 0)) <> 'integer' THEN 'a number is none'
     END AS complaint -- impl: PS-MIGRATION-9
-FROM counted;
+FROM counted, (SELECT encoding FROM pragma_encoding);
 
 -- name: list_suspects
--- The jobs with JSON that may be too deep for the store, or may have a number that is too long: 641 digits in a row.
+-- The jobs with JSON that the store might not be able to read, or to write again.
 SELECT id FROM prompt_studio_new_jobs
-WHERE length(payload) - length(replace(replace(payload, '[', ''), '{', '')) > 100
-    OR length(result) - length(replace(replace(result, '[', ''), '{', '')) > 100
-    OR payload GLOB '*' || replace(hex(zeroblob(641)), '00', '[0-9]') || '*'
-    OR result GLOB '*' || replace(hex(zeroblob(641)), '00', '[0-9]') || '*'
+WHERE prompt_studio_is_suspect(payload) OR prompt_studio_is_suspect(result)
 ORDER BY id;
 
 -- name: convert_keys
 -- The keys in their new form, each with the first row of its scope; of those that no call could ask for there is none.
 CREATE TEMP TABLE prompt_studio_new_keys AS
-WITH timed AS (
+WITH known AS (
     SELECT *,
-        CASE WHEN created_at GLOB '[0-9][0-9][0-9][0-9]-*' AND created_at >= '0001-01-02'
-            THEN CAST(ROUND((julianday(created_at) - 2440587.5) * 86400000) AS INTEGER) END AS created,
         length(entity_type) BETWEEN 1 AND 255 AND length(idempotency_key) BETWEEN 1 AND 255
-            AND COALESCE(length(user_id) BETWEEN 1 AND 255, TRUE) AS askable
+            AND COALESCE(length(user_id) BETWEEN 1 AND 255, TRUE)
+            AND instr(entity_type || idempotency_key || COALESCE(user_id, ''), char(0)) = 0 AS askable
     FROM prompt_studio_old_keys
 )
 SELECT id, entity_type, idempotency_key, user_id, entity_id,
-    COALESCE(created, ${now}) AS created_at,
+    COALESCE(created_at, ${now}) AS created_at,
     CASE WHEN askable THEN MIN(id) OVER (PARTITION BY askable, entity_type, idempotency_key, user_id) END
         AS canonical_id, -- impl: PS-MIGRATION-8
     created_at IS NULL AS time_given,
-    CASE WHEN created IS NULL AND created_at IS NOT NULL THEN 'a time cannot be read'
-        WHEN typeof(entity_id) <> 'integer' THEN 'a number is none' END AS complaint
-FROM timed;
+    CASE
+        WHEN typeof(id) <> 'integer' THEN 'the id is none'
+        WHEN typeof(created_at) = 'text' THEN 'a time cannot be read'
+        WHEN 'blob' IN (typeof(entity_type), typeof(idempotency_key), typeof(user_id)) THEN 'a text is none'
+        WHEN entity_type IS NOT NULL AND prompt_studio_text(CAST(entity_type AS BLOB), encoding) IS NULL
+            OR idempotency_key IS NOT NULL AND prompt_studio_text(CAST(idempotency_key AS BLOB), encoding) IS NULL
+            OR user_id IS NOT NULL AND prompt_studio_text(CAST(user_id AS BLOB), encoding) IS NULL
+            THEN 'a text is not Unicode'
+        WHEN typeof(entity_id) <> 'integer' THEN 'a number is none'
+    END AS complaint
+FROM known, (SELECT encoding FROM pragma_encoding);
 
 -- name: set_last_job_id
 -- The next job gets an id that no job had.

@@ -22,7 +22,7 @@ from prompt_studio.storage.sqlite.connection import (
     SQLITE_VERSION_MIN,
     SqliteConnection,
 )
-from prompt_studio.storage.sqlite.migration import site
+from prompt_studio.storage.sqlite.migration import MigratingConnection, site
 from prompt_studio.storage.sqlite.schema import language, place_of, prepare
 from prompt_studio.storage.sqlite.transactions import BEGIN_WRITE
 from prompt_studio.storage.statements import Statements, load_statements, query_text
@@ -77,7 +77,7 @@ class SqliteDialect:
 
     def migration(self) -> Site:
         """How the file is migrated, on a connection of its own."""
-        connection = SqliteConnection(self._path, clock=self._clock, identity=None, create=self._create)
+        connection = MigratingConnection(self._path, clock=self._clock, identity=None, create=self._create)
         session = Session(connection, BEGIN_WRITE, retry_seconds=self._settings.write_retry_seconds, one_writer=True)
         return site(connection, session, now=self._now)
 

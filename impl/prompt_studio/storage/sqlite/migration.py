@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
 
-from prompt_studio.storage.migrating import Site
+from prompt_studio.storage.migrating import TIME, Site
+from prompt_studio.storage.old_json import is_suspect
 from prompt_studio.storage.sqlite.connection import SqliteConnection
 from prompt_studio.storage.sqlite.schema import LIST_CONTENTS, language, place_of, schema_versions
 from prompt_studio.storage.statements import Statement, load_statements, query_text
@@ -20,6 +22,41 @@ LOCKS: Final = (
         "while the end is written"
     ),
 )
+
+_INSTANT: Final = """COALESCE(
+    CASE
+        WHEN {0} GLOB '[0-9][0-9][0-9][0-9]-*' AND {0} >= '0001-01-02' AND {0} < '9999-12-31'
+            AND date(julianday(substr({0}, 1, 10))) = substr({0}, 1, 10) AND substr({0}, 12, 2) < '24'
+        THEN CAST(ROUND((julianday({0}) - 2440587.5) * 86400000) AS INTEGER)
+    END,
+    CAST({0} AS TEXT)
+)"""
+"""A time in milliseconds, or the text that is none. SQLite by itself takes 31 February for 2 March."""
+
+
+class MigratingConnection(SqliteConnection):
+    """A connection with the functions of `queries/migrate.sqlite.sql`."""
+
+    def _set_up(self, handle: sqlite3.Connection) -> None:
+        super()._set_up(handle)
+        handle.create_function("prompt_studio_text", 2, text_of, deterministic=True)
+        handle.create_function("prompt_studio_is_suspect", 1, is_suspect, deterministic=True)
+
+
+def text_of(value: object, encoding: str) -> str | None:
+    """The text of a payload or result, which the old columns may have turned into a number; None when it is none.
+
+    Args:
+        value: a number, of which SQLite itself would write 15 digits only; or the bytes of a text, since SQLite does
+            not look at them, and gives no function a text that is not Unicode.
+        encoding: that of the file.
+    """
+    if not isinstance(value, bytes):
+        return None if value is None else repr(value)
+    try:
+        return value.decode(encoding)
+    except UnicodeDecodeError:
+        return None
 
 
 def site(connection: SqliteConnection, session: Session, *, now: str) -> Site:
@@ -39,6 +76,16 @@ def site(connection: SqliteConnection, session: Session, *, now: str) -> Site:
         restores_rights=False,
         times_the_conversion=TIMES_THE_CONVERSION,
         id_counter="sqlite_sequence",
-        old_column=lambda name, _, found: "NULL" if found is None else name,
+        old_column=_old_column,
         locks=LOCKS,
     )
+
+
+def _old_column(name: str, kind: str, found: str | None) -> str:
+    if found is None:
+        return "NULL"
+    if kind == TIME:
+        return _INSTANT.format(name)
+    if name in {"payload", "result"}:
+        return f"CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END"
+    return f"{name} COLLATE BINARY"  # keys that differed by case may have been unequal to the old table only
