@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -341,13 +341,13 @@ class TestAnyOldRows:
         assert (report.jobs, report.keys) == (len(rows), len(keys))
         found = jobs(place)
         for number, row in enumerate(rows, start=1):
-            same_job(row, found[number])
+            same_job(row, found[number], place.read_json)
         mappings_are_kept(place, keys)
         can_be_worked_on(place, found)
 
 
-def same_job(before: Mapping[str, Any], after: JobRow) -> None:
-    assert after["payload"] == json.loads(before["payload"])
+def same_job(before: Mapping[str, Any], after: JobRow, read_json: Callable[[str], object]) -> None:
+    assert after["payload"] == read_json(before["payload"])
     for name in ("job_type", "entity_id", "status", "client_id"):
         assert dict(after)[name] == before[name]
     if before["created_at"] is not None:
@@ -357,7 +357,7 @@ def same_job(before: Mapping[str, Any], after: JobRow) -> None:
         assert abs(after["leased_until"].timestamp() - before["leased_until"].replace(tzinfo=UTC).timestamp()) < 0.001
         assert after["lease_owner"] == (before["lease_owner"] or "migrated")
     if before["status"] in {"completed", "failed", "cancelled"}:
-        assert after["result"] == (None if before["result"] is None else json.loads(before["result"]))
+        assert after["result"] == (None if before["result"] is None else read_json(before["result"]))
         assert after["error_message"] == before["error_message"]
 
 

@@ -4,12 +4,14 @@ The tables are those of Prompt Studio: times are text on SQLite and `timestamp` 
 end, and a unique index over a nullable user lets keys without a user be recorded more than once.
 """
 
+import json
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 import psycopg
@@ -213,6 +215,10 @@ class Place(ABC):
         """A time, without a zone, as the old program stored it in this column."""
 
     @abstractmethod
+    def read_json(self, text: str) -> object:
+        """What the old program, which stored this text, read back."""
+
+    @abstractmethod
     def writing(self) -> AbstractContextManager[None]:
         """Another program is in the middle of a write, and reads are possible."""
 
@@ -256,6 +262,10 @@ class SqlitePlace(Place):
         """As text."""
         del column
         return time.isoformat(" ")
+
+    def read_json(self, text: str) -> object:
+        """The same."""
+        return json.loads(text)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -304,6 +314,10 @@ class PostgresPlace(Place):
         """As a timestamp; the end of a lease has a zone."""
         return time.replace(tzinfo=UTC) if column == "leased_until" else time
 
+    def read_json(self, text: str) -> object:
+        """The same, but JSONB has no exponents: 1e+22 became a one with twenty-two noughts, which reads as an int."""
+        return json.loads(text, parse_float=_without_exponent)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Another program is in the middle of a write."""
@@ -311,6 +325,11 @@ class PostgresPlace(Place):
             connection.execute("UPDATE prompt_studio_job_queue SET client_id = 'somebody'")
             yield
             connection.rollback()
+
+
+def _without_exponent(digits: str) -> int | float:
+    written = format(Decimal(digits), "f")
+    return float(digits) if "." in written else int(written)
 
 
 def make_old(place: Place, *, rows: Sequence[Values] = (), keys: Sequence[Values] = ()) -> None:
