@@ -38,6 +38,6 @@ def migrate(
     settings = Settings.from_environment(os.environ) if settings is None else settings
     dialect = dialect_of(location, settings, clock=clock, create=not dry_run)
     try:
-        return migrating.migrate(dialect.migration(), dry_run=dry_run)
+        return migrating.migrate(dialect.migration(dry_run=dry_run), dry_run=dry_run)
     finally:
         dialect.close()

@@ -43,9 +43,8 @@ class MigrationReport:
         changes: how many rows are changed beyond their form, by the names of `CHANGES`; those of none are left out.
         drops: what goes away with the old tables, such as their indexes.
         locks: which locks are held until the end, and who waits for them.
-        seconds: how long this call took.
-        estimated_seconds: how long the migration takes.
-        estimated_from: how that is known.
+        seconds: how long this call took, which is how long the migration takes.
+        measured: how far a dry run can know that.
     """
 
     place: str
@@ -59,8 +58,7 @@ class MigrationReport:
     drops: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
     seconds: float
-    estimated_seconds: float
-    estimated_from: str
+    measured: str
 
     def lines(self) -> Iterator[str]:
         """The report as text."""
@@ -78,7 +76,7 @@ class MigrationReport:
         yield from _listed("changed rows", tuple(f"{rows} {CHANGES[name]}" for name, rows in self.changes.items()))
         yield from _listed("dropped with the old tables", self.drops)
         yield from _listed("locks", self.locks)
-        yield f"time: {self.estimated_seconds:.1f} s ({self.estimated_from})"
+        yield f"time: {self.seconds:.1f} s ({self.measured})"
         if self.dry_run:
             yield "nothing was changed: run it again without --dry-run"
 

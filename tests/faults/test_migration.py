@@ -51,7 +51,7 @@ class TestADryRun:
         looked = migrate(old.location, dry_run=True)
         assert old.dump() == before
         assert looked.locks
-        assert looked.estimated_seconds > 0
+        assert looked.seconds > 0
         text = "\n".join(looked.lines())
         for part in ("would be migrated", f"rows: {len(ROWS)} jobs", "locks:", "time: ", "index idx_ps_jobs_status"):
             assert part in text

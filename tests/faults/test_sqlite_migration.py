@@ -1,13 +1,18 @@
 """What only a file of SQLite can hold, and a migration of it must name, keep or refuse."""
 
+import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from prompt_studio import PromptStudioDatabase, SchemaError, migrate
-from tests.harness.old_tables import JOBS, SqlitePlace, TextOfBytes, add_rows, job, key, make_old
+from prompt_studio import PromptStudioDatabase, SchemaError, Settings, TransientConflict, migrate
+from prompt_studio.storage.sqlite import migration as sqlite_migration
+from tests.harness.old_tables import JOBS, KEYS, ROWS, SqlitePlace, TextOfBytes, add_rows, job, key, make_old
 
 pytestmark = pytest.mark.faults
 INVALID_UTF8 = TextOfBytes(b'"\xff"')
@@ -144,3 +149,152 @@ class TestWhatCannotBeConverted:
         place.run(f"UPDATE {JOBS} SET payload = ?", ['"\\u0000"'])
         with pytest.raises(SchemaError, match=r"25 rows cannot be converted \(job 1: .*; job 20: .*; and 5 more\):"):
             migrate(place.location)
+
+
+class TestADryRun:
+    @pytest.fixture(params=["wal", "delete"])
+    def old(self, request: pytest.FixtureRequest, path: Path) -> SqlitePlace:
+        place = SqlitePlace(str(path))
+        place.run(f"PRAGMA journal_mode = {request.param}")
+        make_old(place, rows=ROWS)
+        return place
+
+    @pytest.mark.verifies("PS-MIGRATION-2")
+    def test_finds_what_the_migration_would_find(self, old: SqlitePlace) -> None:
+        old.run("CREATE TABLE books (title)")
+        old.run("CREATE INDEX prompt_studio_job_queue_entity ON books (title)")
+        before = old.dump()
+        for dry_run in (True, False):
+            with pytest.raises(
+                SchemaError, match=r"prompt_studio_job_queue_entity already exists: .*: rename or drop it"
+            ):
+                migrate(old.location, dry_run=dry_run)
+        assert old.dump() == before
+
+    @pytest.mark.verifies("PS-MIGRATION-2")
+    def test_finds_a_view_in_the_place_of_a_table(self, path: Path) -> None:
+        old = SqlitePlace(str(path))
+        make_old(old, rows=ROWS)
+        old.run(f"ALTER TABLE {JOBS} RENAME TO jobs")
+        old.run(f"CREATE VIEW {JOBS} AS SELECT * FROM jobs")
+        before = old.dump()
+        for dry_run in (True, False):
+            with pytest.raises(SchemaError, match=r"use DROP VIEW .*: bring it into the known form"):
+                migrate(old.location, dry_run=dry_run)
+        assert old.dump() == before
+
+    @pytest.mark.verifies("PS-MIGRATION-2")
+    def test_sees_one_state(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        old = SqlitePlace(str(path))
+        make_old(old, rows=ROWS)
+        old.run("PRAGMA journal_mode = WAL")
+
+        class WriterInBetween:
+            Error = sqlite3.Error
+
+            @staticmethod
+            def connect(name: str, **options: Any) -> Any:  # noqa: ANN401 - as the one that it replaces
+                assert name == "", "the original was opened before"
+                add_rows(old, JOBS, [job()])
+                return sqlite3.connect(name, **options)
+
+        monkeypatch.setattr(sqlite_migration, "sqlite3", WriterInBetween)
+        assert migrate(path, dry_run=True).jobs == len(ROWS)
+        assert len(old.run(f"SELECT id FROM {JOBS}")) == len(ROWS) + 1
+
+    @pytest.mark.verifies("PS-FAULTS-1")
+    def test_waits_within_the_limit_for_a_writer_that_keeps_everybody_out(self, path: Path) -> None:
+        old = SqlitePlace(str(path))
+        make_old(old, rows=ROWS)
+        with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+            writer.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(TransientConflict, match=r"others were in the way for 0\.01 s"):
+                migrate(old.location, dry_run=True, settings=Settings(write_retry_seconds=0.01))
+        assert migrate(old.location, dry_run=True).jobs == len(ROWS)
+
+    @pytest.mark.verifies("PS-FAULTS-4")
+    def test_says_where_there_is_no_space(self, path: Path) -> None:
+        old = SqlitePlace(str(path))
+        make_old(old, rows=[job(payload=json.dumps("x" * 100_000)) for _ in range(100)])
+        before = old.dump()
+        program = (
+            "import resource, sys\n"
+            "from prompt_studio import migrate\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+            "migrate(sys.argv[1], dry_run=True)\n"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", program, old.location], check=False, timeout=60, capture_output=True, text=True
+        )
+        assert "StoreUnavailable: the copy of" in ended.stderr
+        assert "SQLite's directory for temporary files (SQLITE_TMPDIR): " in ended.stderr
+        assert old.dump() == before
+
+    def test_leaves_no_file(self, old: SqlitePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        monkeypatch.setenv("SQLITE_TMPDIR", str(temporary))
+        migrate(old.location, dry_run=True)
+        assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.verifies("PS-MIGRATION-9")
+class TestWhatRefersToTheOldTables:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            f'CREATE VIEW shelf AS SELECT 1 FROM "{JOBS}"',
+            f"CREATE VIEW shelf AS SELECT 1 FROM [{JOBS}]",
+            f"CREATE VIEW shelf AS SELECT 1 FROM `{JOBS.upper()}`",
+            f"CREATE VIEW shelf AS SELECT 1 FROM '{JOBS}'",
+            f"CREATE VIEW shelf AS SELECT 1 FROM main.{KEYS}",
+            f"CREATE VIEW shelf AS SELECT 'it''s' FROM /* -- */ {KEYS}",
+            f'CREATE VIEW shelf AS SELECT 1 AS "a""b" -- \'\n FROM {KEYS}',
+            f"CREATE TRIGGER shelf AFTER INSERT ON books BEGIN DELETE FROM {JOBS}; END",
+        ],
+    )
+    def test_is_named_in_whatever_quotes(self, path: Path, statement: str) -> None:
+        place = SqlitePlace(str(path))
+        make_old(place, rows=ROWS)
+        place.run("CREATE TABLE books (title)")
+        place.run(statement)
+        for dry_run in (True, False):
+            with pytest.raises(SchemaError, match=r"(view|trigger) shelf refers to"):
+                migrate(path, dry_run=dry_run)
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            f"CREATE VIEW x{JOBS}_archive AS SELECT * FROM books",
+            f"CREATE VIEW shelf AS SELECT title AS {JOBS}_title FROM books",
+            f"CREATE VIEW shelf AS SELECT title /* of {JOBS} */ FROM books -- not {KEYS}",
+            f"CREATE VIEW shelf AS SELECT title, 'see {JOBS}' FROM books",
+        ],
+    )
+    def test_is_nothing_that_only_looks_like_it(self, path: Path, statement: str) -> None:
+        place = SqlitePlace(str(path))
+        make_old(place, rows=ROWS)
+        place.run("CREATE TABLE books (title)")
+        place.run(statement)
+        assert migrate(path).jobs == len(ROWS)
+
+    def test_loses_no_row_of_its_own(self, path: Path) -> None:
+        place = SqlitePlace(str(path))
+        make_old(place, rows=ROWS)
+        place.run(f"CREATE TABLE notes (job INTEGER REFERENCES {JOBS.upper()} (id) ON DELETE CASCADE)")
+        place.run("INSERT INTO notes VALUES (1)")
+        with pytest.raises(SchemaError, match="table notes refers to"):
+            migrate(path)
+        assert place.run("SELECT * FROM notes") == [(1,)]
+
+    def test_is_listed_when_the_old_table_refers_to_it(self, path: Path) -> None:
+        place = SqlitePlace(str(path))
+        make_old(place, rows=ROWS)
+        assert f"foreign key {JOBS}.project_id to prompt_studio_projects" in migrate(path).drops
+
+
+def test_a_rival_is_told_that_another_migration_may_be_under_way(path: Path) -> None:
+    place = SqlitePlace(str(path))
+    make_old(place, rows=ROWS)
+    with place.writing(), pytest.raises(TransientConflict, match="or for another migration that is under way"):
+        migrate(path, settings=Settings(write_retry_seconds=0.01))

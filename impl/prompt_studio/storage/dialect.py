@@ -85,7 +85,7 @@ class Dialect(Protocol):
     def claims(self, sessions: Sessions) -> Claims:
         """How jobs are claimed, and where the calls under a lease run."""
 
-    def migration(self) -> Site:
+    def migration(self, *, dry_run: bool) -> Site:
         """How the database is brought to this version of the schema."""
 
     def close(self) -> None:

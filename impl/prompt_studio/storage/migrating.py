@@ -2,8 +2,8 @@
 
 The old rows are converted into temporary tables and looked at there. Only then are the old tables dropped, the new ones
 made by the scripts that a fresh database gets, and the rows stored. All of it is one transaction, so that whatever ends
-it leaves the database as it was; a dry run does the first half, and ends it. Where the schema can be changed in a
-transaction and rolled back at no risk, a dry run does everything, and then rolls back.
+it leaves the database as it was. A dry run does everything too, and rolls back: on a private copy, where the database
+is one that can be copied.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from prompt_studio.storage.transactions import ROLLBACK, Session
 from prompt_studio.storage.versions import JOB_TABLE, KEY_TABLE, SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
 
 COMPLAINTS_SHOWN: Final = 20
-SECONDS_MIN: Final = 0.1
 
 TIME: Final = "TIMESTAMPTZ"
 _JOB_COLUMNS: Final = {
@@ -76,12 +75,11 @@ class Site:
         list_contents: which names are in it.
         refuse_wrong_path: refuses a session whose tables would be made where they do not belong.
         missing: there is not even a file.
-        begin_look: begins a transaction that sees one state and changes nothing.
+        begin_dry_run: begins a transaction that sees one state, and that a dry run rolls back.
         one_at_a_time: what keeps other migrations out, first of all in the transaction.
         before: further statements before the old tables are read, of which these exist.
         restores_rights: the old tables belong to somebody, who may have let others use them.
-        times_the_conversion: a migration takes about so many times as long as its first half; None where a dry run
-            does everything under the migration's locks, and rolls back.
+        measured: what the time of a dry run is.
         id_counter: the table that counts ids, which may be missing; None when there is none.
         old_column: an expression for a column of an old table, from its name, its new type and the type that was
             found; None where the table lacks it.
@@ -96,11 +94,11 @@ class Site:
     list_contents: Statement
     refuse_wrong_path: Callable[[], None]
     missing: bool
-    begin_look: Statement
+    begin_dry_run: Statement
     one_at_a_time: Sequence[Statement]
     before: Callable[[Sequence[str]], Sequence[Statement]]
     restores_rights: bool
-    times_the_conversion: int | None
+    measured: str
     id_counter: str | None
     old_column: Callable[[str, str, str | None], str]
     locks: tuple[str, ...]
@@ -128,8 +126,6 @@ class Migration:
         self._begun = begun
         self._dry_run = dry_run
         self._known = len(site.schema)
-        self._looks_only = dry_run and site.times_the_conversion is not None
-        self._converting = 0.0
 
     def done(self) -> MigrationReport:
         """The report, when everything is done or nothing."""
@@ -138,15 +134,18 @@ class Migration:
             return session.patience().retry(self._looked)
         if session.read(lambda _: self._standing()).is_current:
             return self._report(self._known)
-        return session.write(lambda _: self._migrated())
+        try:
+            return session.write(lambda _: self._migrated())
+        except TransientConflict as conflict:
+            raise TransientConflict(f"{conflict}, or for another migration that is under way") from conflict
 
     def _looked(self) -> MigrationReport:
         # impl: PS-MIGRATION-2
         if self._site.missing:
-            return self._initialised(self._standing_of(()))
-        self._run(self._site.begin_look)
+            return self._reported(BEFORE_VERSIONS, None)
+        self._run(self._site.begin_dry_run)
         try:
-            return self._decided() if self._looks_only else self._migrated()
+            return self._migrated()
         finally:
             self._run(ROLLBACK)
 
@@ -173,25 +172,24 @@ class Migration:
     def _initialised(self, standing: Standing) -> MigrationReport:
         found = standing.version or BEFORE_VERSIONS
         self._make_schema(found)
-        return self._report(
-            standing.version, steps=tuple(f"make version {n} of the schema" for n in range(found + 1, self._known + 1))
-        )
+        return self._reported(found, standing.version)
+
+    def _reported(self, found: int, version: int | None) -> MigrationReport:
+        steps = tuple(f"make version {n} of the schema" for n in range(found + 1, self._known + 1))
+        return self._report(version, steps=steps)
 
     def _converted(self, tables: list[str], standing: Standing) -> MigrationReport:
-        for statement in self._site.before(() if self._looks_only else tables):
+        for statement in self._site.before(tables):
             self._run(statement)
         self._refuse_dependents()
         strange = self._view_old(tables)
         drops = (*strange, *(str(row["name"]) for row in self._named("list_drops")))
-        began = time.monotonic()
         self._named("convert_jobs")
         self._named("convert_keys")
-        self._converting = time.monotonic() - began
         self._refuse_unconvertible()
         counts = dict(self._named("count_changed_jobs")[0]) | dict(self._named("count_changed_keys")[0])
         superseded = counts["key_repeated"] + counts["key_unaskable"]
-        if not self._looks_only:
-            self._replace(standing, tables, superseded=superseded > 0)
+        self._replace(standing, tables, superseded=superseded > 0)
         return self._report(
             BEFORE_VERSIONS,
             steps=(
@@ -280,10 +278,9 @@ class Migration:
                     break
 
     def _make_schema(self, found: int) -> None:
-        if not self._looks_only:
-            for statements in self._site.schema[found:]:
-                for statement in statements:
-                    self._run(statement)
+        for statements in self._site.schema[found:]:
+            for statement in statements:
+                self._run(statement)
 
     def _standing(self) -> Standing:
         return self._standing_of([str(row["name"]) for row in self._run(self._site.list_contents)])
@@ -307,7 +304,6 @@ class Migration:
         drops: tuple[str, ...] = (),
     ) -> MigrationReport:
         counts = counts or {}
-        seconds, times = time.monotonic() - self._begun, self._site.times_the_conversion
         return MigrationReport(
             place=self._site.place.name,
             dry_run=self._dry_run,
@@ -319,11 +315,6 @@ class Migration:
             changes={name: counts[name] for name in CHANGES if counts.get(name)},
             drops=drops,
             locks=self._site.locks if steps else (),
-            seconds=seconds,
-            estimated_seconds=max(SECONDS_MIN, times * self._converting) if self._dry_run and times else seconds,
-            estimated_from=(
-                f"{times} times the {self._converting:.3f} s that the conversion took just now"
-                if self._dry_run and times
-                else "measured"
-            ),
+            seconds=time.monotonic() - self._begun,
+            measured=self._site.measured if self._dry_run else "measured",
         )

@@ -67,7 +67,7 @@ class PostgresDialect:
         """How jobs are claimed: by row locks and advisory locks, on a session of their own."""
         return PostgresClaims(self, sessions, self._settings, self._alone)
 
-    def migration(self) -> Site:
+    def migration(self, *, dry_run: bool) -> Site:  # noqa: ARG002 - the same for both
         """How the database is migrated, on a connection of its own, and without a limit."""
         connection = PostgresConnection(self._server, OwnHandles(self._server, endless=True))
         seconds = self._settings.write_retry_seconds

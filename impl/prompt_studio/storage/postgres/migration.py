@@ -18,7 +18,7 @@ from prompt_studio.storage.postgres.schema import (
 from prompt_studio.storage.statements import Statement, load_statements, query_text
 from prompt_studio.storage.transactions import Session
 
-BEGIN_LOOK: Final = Statement("begin_look", "BEGIN")
+BEGIN_DRY_RUN: Final = Statement("begin_dry_run", "BEGIN")
 TIME: Final = "TIMESTAMPTZ"
 WITHOUT_ZONE: Final = "timestamp without time zone"
 TIMES: Final = (WITHOUT_ZONE, "timestamp with time zone", "date")
@@ -66,11 +66,11 @@ def site(connection: PostgresConnection, session: Session, *, now: str, seconds:
         list_contents=LIST_CONTENTS,
         refuse_wrong_path=lambda: refuse_wrong_path(session, connection.place),
         missing=False,
-        begin_look=BEGIN_LOOK,
+        begin_dry_run=BEGIN_DRY_RUN,
         one_at_a_time=(set_up(seconds), ONE_AT_A_TIME),
         before=before,
         restores_rights=True,
-        times_the_conversion=None,
+        measured="measured: everything was done, and taken back",
         id_counter=None,
         old_column=_old_column,
         locks=LOCKS,

@@ -20,7 +20,7 @@ WHERE found.type = 'table' AND lower(reference."table") IN ('prompt_studio_job_q
 UNION
 SELECT type || ' ' || name FROM sqlite_schema
 WHERE type IN ('view', 'trigger') AND tbl_name NOT IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
-    AND (instr(lower(sql), 'prompt_studio_job_queue') > 0 OR instr(lower(sql), 'prompt_studio_idempotency') > 0)
+    AND prompt_studio_refers(sql)
 ORDER BY name;
 
 -- name: list_drops
@@ -28,6 +28,10 @@ ORDER BY name;
 SELECT type || ' ' || name AS name FROM sqlite_schema
 WHERE type IN ('index', 'trigger') AND sql IS NOT NULL
     AND tbl_name IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
+UNION
+SELECT 'foreign key ' || found.name || '.' || reference."from" || ' to ' || reference."table"
+FROM sqlite_schema AS found, pragma_foreign_key_list(found.name) AS reference
+WHERE found.name IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
 ORDER BY name;
 
 -- name: last_ids

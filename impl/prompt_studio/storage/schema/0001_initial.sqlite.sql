@@ -130,10 +130,11 @@ CREATE TABLE prompt_studio_idempotency (
     user_id TEXT,
     entity_id INTEGER NOT NULL,
     fingerprint TEXT,
-    created_at INTEGER NOT NULL,
+    created_at ANY NOT NULL, -- as in the job table
     CONSTRAINT entity_type_length CHECK (length(entity_type) BETWEEN 1 AND 255),
     CONSTRAINT idempotency_key_length CHECK (length(idempotency_key) BETWEEN 1 AND 255),
-    CONSTRAINT user_id_length CHECK (length(user_id) BETWEEN 1 AND 255)
+    CONSTRAINT user_id_length CHECK (length(user_id) BETWEEN 1 AND 255),
+    CONSTRAINT time_is_milliseconds CHECK (typeof(created_at) = 'integer')
 ) STRICT;
 
 -- name: create_scope_of_a_user
@@ -147,9 +148,10 @@ CREATE UNIQUE INDEX uq_ps_idem_without_user
 ON prompt_studio_idempotency (entity_type, idempotency_key) WHERE user_id IS NULL;
 
 -- name: refuse_an_old_key
--- An older program leaves the time to a default. It says OR IGNORE, which would swallow any other refusal.
+-- An older program leaves the time to a default, or gives a text. It says OR IGNORE, which would swallow any other
+-- refusal.
 CREATE TRIGGER prompt_studio_refuse_old_key BEFORE INSERT ON prompt_studio_idempotency
-WHEN NEW.created_at IS NULL -- impl: PS-MIGRATION-6
+WHEN typeof(NEW.created_at) <> 'integer' -- impl: PS-MIGRATION-6
 BEGIN
     SELECT RAISE(ABORT,
         'this database was migrated, and this program is too old to change it: stop it, and use prompt-studio-core');

@@ -43,6 +43,7 @@ class SqliteConnection:
             create: make the file if there is none.
         """
         self.path = path
+        self.name = str(path)
         self.busy = threading.RLock()
         self.identity = identity
         self._create = create
@@ -70,7 +71,7 @@ class SqliteConnection:
             try:
                 return cast("list[Row]", handle.execute(statement.sql, parameters).fetchall())
             except sqlite3.Error as error:
-                raise typed(error, str(self.path), committing=statement.name == "commit") from error
+                raise typed(error, self.name, committing=statement.name == "commit") from error
 
     def close(self) -> None:
         """Close the handle, which rolls back what was not committed."""

@@ -22,7 +22,7 @@ from prompt_studio.storage.sqlite.connection import (
     SQLITE_VERSION_MIN,
     SqliteConnection,
 )
-from prompt_studio.storage.sqlite.migration import MigratingConnection, site
+from prompt_studio.storage.sqlite.migration import CopyConnection, MigratingConnection, site
 from prompt_studio.storage.sqlite.schema import language, place_of, prepare
 from prompt_studio.storage.sqlite.transactions import BEGIN_WRITE
 from prompt_studio.storage.statements import Statements, load_statements, query_text
@@ -75,9 +75,10 @@ class SqliteDialect:
         """How jobs are claimed: under the write lock, and no other."""
         return OneWriterClaims(self, sessions)
 
-    def migration(self) -> Site:
-        """How the file is migrated, on a connection of its own."""
-        connection = MigratingConnection(self._path, clock=self._clock, identity=None, create=self._create)
+    def migration(self, *, dry_run: bool) -> Site:
+        """How the file is migrated, on a connection of its own; on a dry run a private copy of it."""
+        kind = CopyConnection if dry_run else MigratingConnection
+        connection = kind(self._path, clock=self._clock, identity=None, create=self._create)
         session = Session(connection, BEGIN_WRITE, retry_seconds=self._settings.write_retry_seconds, one_writer=True)
         return site(connection, session, now=self._now)
 

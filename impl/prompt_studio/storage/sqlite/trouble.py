@@ -7,6 +7,7 @@ it is never taken for something milder.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import Final
 
@@ -30,6 +31,14 @@ _ADVICE: Final = {
     sqlite3.SQLITE_FULL: "free some space on the disk, then repeat the call",
     sqlite3.SQLITE_CANTOPEN: "check that the file and its directory exist and that this user may write to both",
 }
+# Of a statement that cannot be carried out SQLite gives no code of its own, only its words.
+_SCHEMA: Final = (
+    (
+        re.compile("already exists|already (?:a|an|another) "),
+        "something else has a name of the queue: rename or drop it",
+    ),
+    (re.compile("use DROP VIEW"), "bring it into the known form, or rename it"),
+)
 _UNIQUE: Final = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
 
@@ -54,6 +63,9 @@ def typed(error: sqlite3.Error, path: str, *, committing: bool) -> DatabaseError
         return SchemaError(f"{path}: {error}")  # which says what to do
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return _violation(error, path)
+    for words, advice in _SCHEMA:
+        if words.search(str(error)):
+            return SchemaError(f"{path}: {error}: {advice}")
     # impl: PS-FAULTS-4
     return DatabaseError(f"{path}: {error}: if its tables were changed by hand, restore them")
 
