@@ -59,6 +59,7 @@ class FinalJob(NamedTuple):
     execution_limit: int
     closed_token: int | None
     closed_by: str | None
+    completed_at: int | None
     result: object
 
     @classmethod
@@ -185,6 +186,12 @@ class Evidence:
             told = [call for call in calls if call.told is not None and not call.truthy]
             found += [call for call in told if any(one.before(call) for one in later)]
         return found
+
+    def shown_to(self, call: Call) -> int | None:
+        """The latest that the clock can have shown to an acquire: what its answer says, and not more than was shown."""
+        read = None if call.job is None else call.job.started_at
+        most = None if call.responded is None else self.history.timeline.most(call.responded)
+        return min((moment for moment in (read, most) if moment is not None), default=None)
 
     def closings(self, attempt: Attempt, *operations: Operation) -> list[Call]:
         """The closing calls of an attempt that were applied or may have been."""

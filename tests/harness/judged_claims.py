@@ -1,4 +1,4 @@
-"""Judges of the order of claims: was a better job free throughout a call that did not take it?
+"""Judges of claims: was the job available, and was a better one free throughout a call that did not take it?
 
 A *span* is a stretch of real time in which a job is proven to have been there for the taking: queued, from the answer
 that said so to the question of the acquire that took it; or expired, if nobody renewed or closed its last attempt.
@@ -43,6 +43,31 @@ def claim_order(seen: Evidence) -> Iterator[Finding]:
             yield from _passed_over(seen, call, [span for span in open_spans if span.eligible_from <= now])
 
 
+def no_early_claim(seen: Evidence) -> Iterator[Finding]:
+    """A claim's clock, as its answer tells it, showed no earlier time than that from which the job was available."""
+    made = {call.job.id: call for call in seen.creates if call.job is not None}
+    for (job_id, token), calls in seen.acquires.items():
+        openers = [call for call in seen.with_token.get((job_id, token - 1), []) if _puts_back(call)]
+        if token == 1 and job_id in made:
+            openers.append(made[job_id])
+        for call in calls:
+            told = [one for one in (*openers, call) if one.job is not None]
+            latest = max(told, key=_available_at)
+            shown = seen.shown_to(call)
+            if shown is not None and shown < _available_at(latest):
+                early = _available_at(latest) - shown
+                sentence = f"job {job_id} was given out at {shown}, {early} ms before it was available"
+                yield Finding(("PS-CONCURRENCY-7",), "wrong", sentence, (latest, call))
+
+
+def _puts_back(call: Call) -> bool:
+    return call.applied and call.job is not None and call.job.status == "queued"
+
+
+def _available_at(call: Call) -> int:
+    return 0 if call.job is None else call.job.available_at
+
+
 def _passed_over(seen: Evidence, call: Call, spans: list[Span]) -> Iterator[Finding]:
     for span in spans:
         better = call.job is None or span.job.order < call.job.order
@@ -62,7 +87,7 @@ def _spans(seen: Evidence) -> Iterator[Span]:
             yield from _queued(seen, call, call.job, 0)
     for (_, token), calls in seen.with_token.items():
         for call in calls:
-            if call.applied and call.job is not None and call.job.status == "queued":
+            if _puts_back(call) and call.job is not None:
                 yield from _queued(seen, call, call.job, token)
     for attempt in seen.acquires:
         yield from _expired(seen, *attempt)

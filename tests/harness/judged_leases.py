@@ -34,6 +34,32 @@ def _used_after_its_time(seen: Evidence, attempt: Attempt, calls: list[Call]) ->
             yield Finding(("INV-SINGLE-HOLDER",), "double", sentence, (*ended[:1], call))
 
 
+def attempts_agree(seen: Evidence) -> Iterator[Finding]:
+    """Each attempt begins as the one before ended: after a closing from the queue, without one from the holder.
+
+    Two calls that overlap can have come in either order, but only in one: who reclaims has superseded the holder, whose
+    closing is then refused; who closes leaves nothing to reclaim.
+    """
+    names = ("INV-SINGLE-HOLDER",)
+    for (job_id, token), calls in seen.acquires.items():
+        before = (job_id, token - 1)
+        closed = [one for one in seen.with_token.get(before, []) if one.asked.operation in CLOSINGS and one.applied]
+        last = [one for one in closed if one.job is not None and one.job.status in TERMINAL]
+        for call in calls:
+            reclaim = call.job is not None and call.job.was_reclaim
+            if last:
+                sentence = f"token {token} of job {job_id} was given out, and token {token - 1} ended the job"
+                yield Finding(names, "double", sentence, (last[0], call))
+            elif reclaim and closed:
+                sentence = f"job {job_id} was taken from its holder as token {token}, who closed token {token - 1}"
+                yield Finding(names, "double", sentence, (closed[0], call))
+            elif reclaim and token == 1:
+                yield Finding(names, "wrong", f"job {job_id} was taken from a holder, and had none before", (call,))
+            elif not reclaim and token > 1 and not seen.closings(before, "fail", "release"):
+                sentence = f"job {job_id} was taken from the queue as token {token}, and nobody had put it back"
+                yield Finding(names, "double", sentence, (*seen.acquires.get(before, []), call))
+
+
 def token_grows(seen: Evidence) -> Iterator[Finding]:
     """A later acquire returns a greater token, and each step of a token is an acquire's."""
     unaccounted = 0
@@ -96,9 +122,7 @@ def no_early_reclaim(seen: Evidence) -> Iterator[Finding]:
             continue
         longest = max(grants, key=leased_until)
         for call in reclaims:
-            read = call.job.started_at if call.job is not None else None
-            most = None if call.responded is None else seen.history.timeline.most(call.responded)
-            shown = min((moment for moment in (read, most) if moment is not None), default=None)
+            shown = seen.shown_to(call)
             if shown is not None and shown < leased_until(longest):
                 sentence = (
                     f"job {job_id} was reclaimed at {shown}, "
@@ -141,6 +165,23 @@ def endings(seen: Evidence) -> Iterator[Finding]:
             sentence = f"job {row.id} is {row.status} under token {row.closed_token}, and no call can have done that"
             calls = [call for call in seen.history.calls if call.asked.job_id == row.id]
             yield Finding(("INV-SINGLE-HOLDER", "INV-TERMINAL-ABSORBS"), "wrong", sentence, tuple(calls))
+        elif row.status == "failed" and row.closed_token is None:
+            yield from _failed_early(seen, row)
+
+
+def _failed_early(seen: Evidence, row: FinalJob) -> Iterator[Finding]:
+    """Find a job that was failed for want of executions while its last lease was live.
+
+    It was, if the row says so, or if its holder was told of the end before the clock showed that of the lease.
+    """
+    grants = seen.grants((row.id, row.token))
+    calls = seen.with_token.get((row.id, row.token), [])
+    learned = [call for call in calls if call.told is not None and call.told.kind == "terminal"]
+    most = [seen.history.timeline.most(call.responded) for call in learned if call.responded is not None]
+    shown = min((moment for moment in (row.completed_at, *most) if moment is not None), default=None)
+    if grants and shown is not None and shown < (end := max(map(leased_until, grants))):
+        sentence = f"job {row.id} was failed at {shown}, {end - shown} ms before the lease of its last attempt ended"
+        yield Finding(("PS-CONCURRENCY-8",), "lost", sentence, (*grants, *learned))
 
 
 def _kept(call: Call, row: FinalJob, expected: tuple[str, int, str]) -> Iterator[Finding]:

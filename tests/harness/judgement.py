@@ -9,8 +9,9 @@ from typing import Final
 
 from tests.harness.evidence import Evidence, Finding, Holding, Remains
 from tests.harness.history import History
-from tests.harness.judged_claims import claim_order
+from tests.harness.judged_claims import claim_order, no_early_claim
 from tests.harness.judged_leases import (
+    attempts_agree,
     endings,
     executions_bounded,
     lease_monotone,
@@ -25,9 +26,11 @@ Judge = Callable[[Evidence], Iterator[Finding]]
 JUDGES: Final[tuple[Judge, ...]] = (
     schema_holds,
     single_holder,
+    attempts_agree,
     token_grows,
     executions_bounded,
     no_early_reclaim,
+    no_early_claim,
     lease_monotone,
     endings,
     nothing_lost,

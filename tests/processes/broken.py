@@ -53,7 +53,8 @@ def _create_in_vain(
 
 
 _BY_HOLDER: Final = r"lease_token = \S+ AND status = 'processing'"
-_EXPIRED: Final = r"status = 'processing' AND leased_until <= (?:prompt_studio_now\(\)|\(SELECT now FROM clock\))"
+_NOW: Final = r"(?:prompt_studio_now\(\)|\(SELECT now FROM clock\))"
+_EXPIRED: Final = rf"status = 'processing' AND leased_until <= {_NOW}"
 _KEPT: Final = r"WHERE known.created_at.*?(?=RETURNING)"
 
 BROKEN: Final = (
@@ -171,6 +172,43 @@ BROKEN: Final = (
         race="storm",
         rounds=6,
         names=frozenset({"INV-LEASE-MONOTONE"}),
+    ),
+    Broken(
+        name="a pause is not waited for",
+        turns=(Turn("acquire_best_job", rf"status = 'queued' AND available_at <= {_NOW}", "status = 'queued'"),),
+        race="drain",
+        rounds=1,
+        names=frozenset({"PS-CONCURRENCY-7"}),
+    ),
+    Broken(
+        name="a job without an execution left is failed before its lease has ended",
+        turns=(Turn("fail_best_exhausted_job", rf"{_EXPIRED}(?=\s+AND executions >= exec)", "status = 'processing'"),),
+        race="storm",
+        rounds=6,
+        names=frozenset({"PS-CONCURRENCY-8"}),
+        locations=(SQLITE,),
+    ),
+    Broken(
+        name="a job without an execution left is failed in passing, before its lease has ended",
+        turns=(
+            Turn(
+                "acquire_best_job",
+                rf"AND leased_until <= {_NOW}(?=\s+AND \(executions < execution_limit OR)",
+                "AND (executions >= execution_limit OR leased_until <= (SELECT now FROM clock))",
+            ),
+            Turn("acquire_best_job", rf"{_EXPIRED}(?= AND executions >= exec)", "status = 'processing'"),
+        ),
+        race="storm",
+        rounds=6,
+        names=frozenset({"PS-CONCURRENCY-8"}),
+        locations=(WITH_LOCKS,),
+    ),
+    Broken(
+        name="whoever had the job may give it back",
+        turns=(Turn("release_job", _BY_HOLDER, "status = 'processing'"),),
+        race="release_or_reclaim",
+        rounds=40,
+        names=frozenset({"INV-SINGLE-HOLDER"}),
     ),
     Broken(
         name="the last writer of a key wins",

@@ -67,6 +67,22 @@ def complete_or_reclaim(arena: Arena, rounds: int) -> str:
     return _rivals(arena, rounds, lambda held: arena.umpire.complete(held.id, held.token), "completed")
 
 
+def release_or_reclaim(arena: Arena, rounds: int) -> str:
+    """The lease has ended, and its holder gives the job back while all try to take it."""
+    outcomes: Counter[str] = Counter()
+    for _ in range(rounds):
+        job, held = _held_by_umpire(arena)
+        arena.tick_to(held.leased_until or 0)
+        arena.begin(Participant.acquire_at_once, LONG_LEASE_SECONDS)
+        released = arena.umpire.release(held.id, held.token).kind == "applied"
+        answers = _answers(arena)
+        outcomes["released" if released else "reclaimed"] += 1
+        if released and not any(told.job for told in answers.values()):
+            answers[0] = arena.ask(0, Participant.acquire, LONG_LEASE_SECONDS)  # all came while the row was held
+        _settle(arena, job, answers, token=held.token + 1)
+    return _told(outcomes)
+
+
 def zombie(arena: Arena, rounds: int) -> str:
     """A holder is stopped past its lease, and its job goes to another; continued, it tries all that a holder may."""
     for turn in range(rounds):
@@ -137,6 +153,10 @@ def _rivals(arena: Arena, rounds: int, move: Callable[[Seen], Told], done: str) 
         else:
             outcomes["reclaimed"] += 1
             _settle(arena, job, answers, token=held.token + 1)
+    return _told(outcomes)
+
+
+def _told(outcomes: Counter[str]) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
 
 
@@ -168,6 +188,7 @@ RACES: Final[tuple[Race, ...]] = (
     reclaim,
     renew_or_reclaim,
     complete_or_reclaim,
+    release_or_reclaim,
     zombie,
     reclaim_in_real_time,
     record,

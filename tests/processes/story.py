@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from tests.harness.evidence import FinalJob, FinalKey, Finding, Holding, Remains
+from tests.harness.evidence import TERMINAL, FinalJob, FinalKey, Finding, Holding, Remains
 from tests.harness.history import Asked, Call, History, Kind, Operation, Scope, Seen, Told
 from tests.harness.judgement import NO_HOLDING, judge, names_of
 
@@ -36,9 +36,10 @@ class Story:
         self.clock += milliseconds
         self.say("world", Asked("tick", moment=self.clock), Told("ticked"), at)
 
-    def create(self, job_id: int, *, priority: int = 5, limit: int = 4, at: At | None = None) -> None:
-        """Make a job, for the entity of its number."""
-        job = Seen(job_id, job_id, "queued", 0, priority, self.clock, self.clock, None, None, 0, limit, False)
+    def create(self, job_id: int, *, priority: int = 5, limit: int = 4, later: int = 0, at: At | None = None) -> None:
+        """Make a job, for the entity of its number, that is available so many milliseconds later."""
+        due = self.clock + later
+        job = Seen(job_id, job_id, "queued", 0, priority, self.clock, due, None, None, 0, limit, False)
         self._jobs[job_id] = job
         self.say("maker", Asked("create", entity_id=job_id), Told("row", job), at)
 
@@ -86,6 +87,7 @@ class Story:
     def row(self, job_id: int, closed: tuple[str, str] | None = None, **found: Any) -> None:  # noqa: ANN401 - fields
         """Leave a row: as the last answer showed it, closed by (a process, an operation), and with what was `found`."""
         job = self._jobs[job_id]
+        ended = found.get("status", job.status) in TERMINAL
         row = FinalJob(
             job.id,
             job.entity_id,
@@ -99,6 +101,7 @@ class Story:
             job.execution_limit,
             closed_token=None if closed is None else job.token,
             closed_by=None if closed is None else closed[1],
+            completed_at=self.clock if ended else None,
             result=[closed[0], job.token] if closed is not None and closed[1] == "complete" else None,
         )
         self.rows.append(row._replace(**found))

@@ -32,6 +32,18 @@ def expired_and_queued() -> Story:
     return story
 
 
+def one_that_waits() -> Story:
+    """A job whose first attempt has failed, and that waits for as long as a lease."""
+    story = Story()
+    story.create(1)
+    story.acquire("a", 1)
+    job = story._jobs[1] = story._jobs[1]._replace(
+        status="queued", leased_until=None, started_at=None, available_at=START + LEASE
+    )
+    story.say("a", Asked("fail", 1, 1), Told("applied", job))
+    return story
+
+
 class TestClaimOrder:
     def test_finds_a_worse_job_that_was_taken_first(self) -> None:
         story = two_queued()
@@ -132,6 +144,44 @@ class TestClaimOrder:
         story.acquire("b", 2)
         story.row(1, status="failed")
         story.row(2)
+        assert story.names() == []
+
+
+class TestNoEarlyClaim:
+    @pytest.mark.parametrize(("after", "broken"), [(LEASE - 1, ["PS-CONCURRENCY-7"]), (LEASE, [])])
+    def test_finds_a_job_that_was_taken_before_it_was_available(self, after: int, broken: list[str]) -> None:
+        story = Story()
+        story.create(1, later=LEASE)
+        story.tick(after)
+        story.acquire("a", 1)
+        story.row(1)
+        assert story.names() == broken
+
+    @pytest.mark.parametrize(("after", "broken"), [(LEASE - 1, ["PS-CONCURRENCY-7"]), (LEASE, [])])
+    def test_knows_of_the_pause_after_a_failure(self, after: int, broken: list[str]) -> None:
+        story = one_that_waits()
+        story.tick(after)
+        story.acquire("b", 1)
+        story.row(1)
+        assert story.names() == broken
+
+    def test_is_not_deceived_by_a_row_that_forgets_the_pause(self) -> None:
+        story = one_that_waits()
+        story.acquire("b", 1, available_at=START)
+        story.row(1)
+        assert story.names() == ["PS-CONCURRENCY-7"]
+
+    def test_nor_by_one_that_names_a_time_which_the_clock_never_showed(self) -> None:
+        story = one_that_waits()
+        story.acquire("b", 1, started_at=START + LEASE)
+        story.row(1)
+        assert story.names() == ["PS-CONCURRENCY-7"]
+
+    def test_lets_one_pass_during_whose_call_the_clock_came_to_it(self) -> None:
+        story = one_that_waits()
+        story.tick(LEASE, at=(200, 210))
+        story.acquire("b", 1, at=(190, 205))
+        story.row(1)
         assert story.names() == []
 
 

@@ -1,8 +1,10 @@
 """The judges of leases and tokens each find the history that breaks their promise, and let its neighbour pass."""
 
+from dataclasses import replace
+
 import pytest
 
-from tests.harness.history import Asked, Told
+from tests.harness.history import Asked, Kind, Operation, Told
 from tests.processes.story import LEASE, START, Story
 
 pytestmark = pytest.mark.processes
@@ -21,6 +23,14 @@ def reclaimed(*, after: int = LEASE) -> Story:
     story = one_job()
     story.tick(after)
     story.acquire("b", 1)
+    return story
+
+
+def exhausted() -> Story:
+    """A job that "a" has taken for the last time."""
+    story = Story()
+    story.create(1, limit=1)
+    story.acquire("a", 1)
     return story
 
 
@@ -90,6 +100,62 @@ class TestSingleHolder:
         closed = story._jobs[1]
         story.renew("a", 1, 1)
         story._jobs[1] = closed
+        story.row(1)
+        assert story.names() == ["INV-SINGLE-HOLDER"]
+
+
+class TestAttemptsAgree:
+    @pytest.mark.parametrize("at", [(95, 130), (115, 140)], ids=["asked before", "asked meanwhile"])
+    @pytest.mark.parametrize("operation", ["complete", "fail", "release"])
+    def test_finds_a_closing_that_was_obeyed_beside_the_reclaim_of_its_attempt(
+        self, operation: Operation, at: tuple[int, int]
+    ) -> None:
+        story = one_job()
+        story.tick(LEASE, at=(30, 40))
+        story.acquire("b", 1, at=(100, 120))
+        held = story._jobs[1]
+        story.close("a", operation, 1, 1, at=at)
+        story._jobs[1] = held
+        story.row(1, executions=1 if operation == "release" else 2)
+        assert "INV-SINGLE-HOLDER" in story.names()
+
+    @pytest.mark.parametrize("operation", ["complete", "fail"])
+    def test_finds_an_attempt_after_one_that_was_told_to_be_the_last(self, operation: Operation) -> None:
+        story = one_job()
+        story.close("a", operation, 1, 1, at=(100, 120))
+        story.acquire("b", 1, at=(110, 130))
+        story.row(1)
+        assert "INV-SINGLE-HOLDER" in story.names()
+
+    def test_lets_a_release_pass_whose_job_was_then_taken_from_the_queue(self) -> None:
+        story = one_job()
+        story.tick(LEASE, at=(30, 40))
+        story.close("a", "release", 1, 1, at=(95, 130))
+        story.acquire("b", 1, at=(100, 120))
+        story.row(1)
+        assert story.names() == []
+
+    @pytest.mark.parametrize("kind", ["lease_lost", None])
+    def test_lets_a_reclaim_pass_beside_a_release_that_was_not_obeyed_or_may_not_have_been(
+        self, kind: Kind | None
+    ) -> None:
+        story = one_job()
+        story.tick(LEASE, at=(30, 40))
+        story.acquire("b", 1, at=(100, 120))
+        story.say("a", Asked("release", 1, 1), None if kind is None else Told(kind), at=(95, 130))
+        story.row(1)
+        assert story.names() == []
+
+    def test_finds_a_job_taken_from_a_queue_into_which_nobody_put_it(self) -> None:
+        story = reclaimed()
+        story.calls[-1] = replace(story.calls[-1], told=Told("row", story._jobs[1]._replace(was_reclaim=False)))
+        story.row(1)
+        assert story.names() == ["INV-SINGLE-HOLDER"]
+
+    def test_finds_a_job_taken_from_nobody(self) -> None:
+        story = Story()
+        story.create(1)
+        story.acquire("a", 1, was_reclaim=True)
         story.row(1)
         assert story.names() == ["INV-SINGLE-HOLDER"]
 
@@ -203,7 +269,7 @@ class TestNoEarlyReclaim:
         story = one_job()
         story.acquire("b", 1, was_reclaim=False)
         story.row(1)
-        assert story.names() == ["INV-NO-EARLY-RECLAIM"]
+        assert story.names() == ["INV-SINGLE-HOLDER", "INV-NO-EARLY-RECLAIM"]
 
     def test_nor_by_one_that_names_a_time_which_the_clock_never_showed(self) -> None:
         story = one_job()
@@ -261,8 +327,33 @@ class TestEndings:
         story = Story()
         story.create(1, limit=limit)
         story.acquire("a", 1)
+        story.tick(LEASE)
         story.row(1, status="failed")
         assert story.names() == broken
+
+    @pytest.mark.parametrize(("after", "broken"), [(LEASE - 1, ["PS-CONCURRENCY-8"]), (LEASE, [])])
+    def test_finds_an_exhausted_job_that_was_failed_while_its_lease_was_live(
+        self, after: int, broken: list[str]
+    ) -> None:
+        story = exhausted()
+        story.tick(after)
+        story.row(1, status="failed")
+        assert story.names() == broken
+
+    @pytest.mark.parametrize(("after", "broken"), [(LEASE, ["PS-CONCURRENCY-8"]), (2 * LEASE, [])])
+    def test_knows_that_its_lease_was_renewed(self, after: int, broken: list[str]) -> None:
+        story = exhausted()
+        story.renew("a", 1, 1, by=2 * LEASE)
+        story.tick(after)
+        story.row(1, status="failed")
+        assert story.names() == broken
+
+    def test_is_not_deceived_by_an_end_at_a_time_that_the_clock_had_not_shown(self) -> None:
+        story = exhausted()
+        failed = story._jobs[1]._replace(status="failed")
+        story.say("a", Asked("renew", 1, 1), Told("terminal", failed))
+        story.row(1, status="failed", completed_at=START + LEASE)
+        assert story.names() == ["PS-CONCURRENCY-8"]
 
     @pytest.mark.parametrize(("status", "broken"), [("queued", ["INV-TERMINAL-ABSORBS"]), ("cancelled", [])])
     def test_finds_a_cancelled_job_that_came_back(self, status: str, broken: list[str]) -> None:

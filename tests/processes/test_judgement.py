@@ -34,6 +34,13 @@ class TestTheJudges:
     def test_of_remains_read_the_rows_of_a_table(self) -> None:
         row = dict.fromkeys(
             ("id", "entity_id", "lease_token", "priority", "created_at", "available_at", "executions"), 1
-        ) | {"execution_limit": 4, "status": "queued", "leased_until": None, "closed_token": None, "closed_by": None}
+        ) | {
+            "execution_limit": 4,
+            "status": "queued",
+            "leased_until": None,
+            "closed_token": None,
+            "closed_by": None,
+            "completed_at": None,
+        }
         remains = Remains.of([row | {"result": '["a",1]'}], [])
         assert remains.jobs[0].result == ["a", 1]

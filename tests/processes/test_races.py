@@ -15,7 +15,13 @@ def test_one_job_goes_to_one_of_them(hold: Hold, *, full: bool) -> None:
 
 
 @pytest.mark.verifies(
-    "PS-CONCURRENCY-1", "PS-CONCURRENCY-7", "PS-LOCKS-2", "PS-LOCKS-4", "INV-CLAIM-ORDER", "INV-EXECUTIONS-BOUNDED"
+    "PS-CONCURRENCY-1",
+    "PS-CONCURRENCY-7",
+    "PS-CONCURRENCY-14",
+    "PS-LOCKS-2",
+    "PS-LOCKS-4",
+    "INV-CLAIM-ORDER",
+    "INV-EXECUTIONS-BOUNDED",
 )
 def test_hundreds_of_jobs_are_each_done_once(hold: Hold, *, full: bool) -> None:
     hold(races.drain, 20 if full else 1)
@@ -36,6 +42,11 @@ def test_an_expired_job_is_either_completed_or_reclaimed(hold: Hold, *, full: bo
     hold(races.complete_or_reclaim, 200 if full else 40)
 
 
+@pytest.mark.verifies("PS-CONCURRENCY-10", "PS-CONCURRENCY-15", "INV-SINGLE-HOLDER")
+def test_an_expired_job_is_either_given_back_or_reclaimed(hold: Hold, *, full: bool) -> None:
+    hold(races.release_or_reclaim, 200 if full else 40)
+
+
 @pytest.mark.verifies("PS-CONCURRENCY-10", "PS-LOCKS-8", "INV-SINGLE-HOLDER")
 def test_a_holder_that_stood_still_can_change_nothing(hold: Hold, *, full: bool) -> None:
     hold(races.zombie, 100 if full else 20)
@@ -51,6 +62,6 @@ def test_a_key_has_one_winner(hold: Hold, *, full: bool) -> None:
     hold(races.record, 200 if full else 40)
 
 
-@pytest.mark.verifies("PS-CONCURRENCY-16", "INV-NOTHING-LOST", "INV-LOCKS-MATCH")
+@pytest.mark.verifies("PS-CONCURRENCY-8", "PS-CONCURRENCY-16", "INV-NOTHING-LOST", "INV-LOCKS-MATCH")
 def test_workers_that_die_or_stand_still_lose_no_job_and_do_none_twice(hold: Hold, *, full: bool) -> None:
     hold(storm, 150 if full else 20)
