@@ -134,7 +134,10 @@ class Call:
 
 
 class Timeline:
-    """What the shared virtual clock can have shown when, from the ticks; without ticks nothing is known."""
+    """What the shared virtual clock can have shown when, from the ticks; without ticks nothing is known.
+
+    It may be moved back only while nobody is in a call that is judged by it.
+    """
 
     def __init__(self, ticks: Iterable[Call]) -> None:
         moved = sorted((call.invoked, call.responded or call.invoked, call.asked.moment or 0) for call in ticks)

@@ -29,13 +29,18 @@ def one_job(arena: Arena, rounds: int) -> str:
 
 
 def drain(arena: Arena, rounds: int) -> str:
-    """All take jobs until there are none; they complete, fail or release them; then the clock goes on, and again."""
+    """All take jobs until there are none; they complete, fail or release them; then the clock goes on, and again.
+
+    The jobs are made under a clock that jumps to and fro, so that what was made first has not the lowest id.
+    """
     dice = random.Random(arena.setting.seed)  # noqa: S311 - these dice decide nothing secret, and must be thrown again
     taken: Counter[int] = Counter()
     for _ in range(rounds):
+        began = arena.clock.now_milliseconds()
         for _ in range(arena.jobs):
+            arena.tick_to(began + dice.randrange(arena.jobs))
             arena.create(priority=dice.randint(*DRAWN_PRIORITIES))
-            arena.tick(dice.randint(0, 2))
+        arena.tick_to(began + arena.jobs)
         while any(found := arena.together(Participant.drain)):
             taken.update(dict(enumerate(found)))
             arena.tick(10 * SECOND)  # longer than the back-off of the second attempt, shorter than that of the last
@@ -44,11 +49,13 @@ def drain(arena: Arena, rounds: int) -> str:
 
 
 def reclaim(arena: Arena, rounds: int) -> str:
-    """The holder stands still; its lease ends in the middle of everybody's calls; one gets the job."""
+    """The holder stands still; nobody gets its job until the lease ends, in the middle of everybody's calls."""
     wins: Counter[int] = Counter()
     for _ in range(rounds):
         job, held = _held_by_umpire(arena)
         expiry = held.leased_until or 0
+        arena.tick_to(expiry - 1)
+        arena.together(Participant.acquire_at_once, LONG_LEASE_SECONDS)
         arena.begin(Participant.acquire_until, expiry)
         arena.tick_to(expiry)
         answers = _answers(arena)
