@@ -10,13 +10,14 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from prompt_studio import PromptStudioDatabase, Settings
+from prompt_studio.storage.postgres.claims import LockCounts
 from tests.harness.postgres_server import shared_server
 from tests.harness.shared_time import MappedTime, SequenceTime, SharedTime
 
@@ -57,6 +58,7 @@ class Location:
         share_time: makes the clock of that database, at its beginning, given the same directory.
         open: opens the database in a process.
         tables: what is in it when all is quiet, and how many advisory locks are held.
+        locked: the numbers whose advisory locks are held, by whomever; a job's lock has its id.
         dispose: takes away what `fresh` made outside of the directory.
     """
 
@@ -65,6 +67,7 @@ class Location:
     share_time: Callable[[str, Path], SharedTime]
     open: Opener
     tables: Callable[[str], Tables]
+    locked: Callable[[str], list[int]]
     dispose: Callable[[str], None]
 
 
@@ -125,15 +128,27 @@ def _postgres_tables(address: str) -> Tables:
     with psycopg.connect(address, autocommit=True, row_factory=dict_row) as connection:
         jobs = connection.execute("SELECT * FROM prompt_studio_job_queue ORDER BY id").fetchall()
         keys = connection.execute("SELECT * FROM prompt_studio_idempotency ORDER BY id").fetchall()
-        locks = connection.execute(
-            "SELECT * FROM pg_locks WHERE locktype = 'advisory' "
+    return Tables([_plain(row) for row in jobs], [_plain(row) for row in keys], locks_left=len(_locked(address)))
+
+
+def _locked(address: str) -> list[int]:
+    with psycopg.connect(address, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT CAST(classid AS BIGINT) << 32 | CAST(objid AS BIGINT) FROM pg_locks "
+            "WHERE locktype = 'advisory' AND granted "
             "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         ).fetchall()
-    return Tables([_plain(row) for row in jobs], [_plain(row) for row in keys], locks_left=len(locks))
+    return [number for (number,) in rows]
 
 
 def _postgres_dispose(address: str) -> None:
     shared_server().drop_database(str(conninfo_to_dict(address)["dbname"]))
+
+
+def lock_counts(database: PromptStudioDatabase) -> LockCounts:
+    """What happened at the advisory gate of an opened database; nothing, where there are no locks."""
+    counts = getattr(cast("Any", database)._store._claims, "counts", LockCounts())
+    return cast("LockCounts", counts)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -143,13 +158,19 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _unlocked(address: str) -> list[int]:
+    """Say that nothing is locked, since there are no such locks."""
+    del address
+    return []
+
+
 def _keep(address: str) -> None:
     """Leave it to the directory's owner."""
 
 
-SQLITE: Final = Location("sqlite", _sqlite_fresh, _sqlite_time, _sqlite_open, _sqlite_tables, _keep)
+SQLITE: Final = Location("sqlite", _sqlite_fresh, _sqlite_time, _sqlite_open, _sqlite_tables, _unlocked, _keep)
 WITH_LOCKS: Final = Location(
-    "postgres", _postgres_fresh, _postgres_time, _postgres_open_with_locks, _postgres_tables, _postgres_dispose
+    "postgres", _postgres_fresh, _postgres_time, _postgres_open_with_locks, _postgres_tables, _locked, _postgres_dispose
 )
 WITHOUT_LOCKS: Final = replace(WITH_LOCKS, name="postgres, no locks", open=_postgres_open_without_locks)
 LOCATIONS: Final = (SQLITE, WITH_LOCKS, WITHOUT_LOCKS)

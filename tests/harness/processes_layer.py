@@ -26,6 +26,7 @@ class RaceResult:
         locks_left: advisory locks that were held when all was quiet.
         pending: calls that their process did not survive.
         refused: calls with a token that had been superseded, each of which was told so.
+        lock_refusals: claims that passed by a queued job, whose advisory lock somebody had.
         note: what else is worth knowing.
     """
 
@@ -43,6 +44,7 @@ class RaceResult:
     stops: int = 0
     pending: int = 0
     refused: int = 0
+    lock_refusals: int = 0
     conflicts: int = 0
     note: str = ""
 
@@ -86,6 +88,7 @@ class ProcessesLayer:
             "operations": sum(race.calls for race in self.races),
             "kills": sum(race.kills for race in self.races),
             "stops": sum(race.stops for race in self.races),
+            "lock_refusals": sum(race.lock_refusals for race in self.races),
             "stale_calls_refused": sum(race.refused for race in self.races),
             "seconds": round(sum(race.seconds for race in self.races), 1),
             "missing": self.missing,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from tests.harness.evidence import Evidence, Finding, Holding, Remains
+from tests.harness.evidence import Evidence, Finding, Holding, Remains, Sort
 from tests.harness.history import Asked, History, Seen, Told
 from tests.harness.judgement import judge
-from tests.harness.locations import Location
+from tests.harness.locations import Location, lock_counts
 from tests.harness.processes import Pool
 from tests.harness.processes_layer import RaceResult
 from tests.harness.recorder import RecordedDatabase, Recorder
@@ -18,6 +18,9 @@ from tests.processes.participant import Participant, Setting
 
 START: Final = 1_700_000_000_000
 """Where the shared clock begins, in milliseconds since 1970."""
+
+SORTS: Final[dict[str, Sort]] = {"INV-SINGLE-HOLDER": "double", "INV-NONE-IS-EMPTY": "stuck"}
+"""What races notice themselves; the rest is only wrong."""
 
 UMPIRE: Final = "umpire"
 LONGER_THAN_ANY_PAUSE: Final = 700_000
@@ -128,7 +131,16 @@ class Arena:
 
     def found(self, name: str, sentence: str) -> None:
         """Note what the race itself has seen to be wrong."""
-        self.findings.append(Finding((name,), "double" if name == "INV-SINGLE-HOLDER" else "stuck", sentence))
+        self.findings.append(Finding((name,), SORTS.get(name, "wrong"), sentence))
+
+    @property
+    def has_locks(self) -> bool:
+        """Whether claims take advisory locks here."""
+        return self._holding.locks
+
+    def locked(self, job_id: int) -> bool:
+        """Whether somebody has the job's advisory lock, says the server."""
+        return job_id in self.setting.location.locked(self.setting.address)
 
     def finish(self) -> None:
         """Let the workers take what there is, under a clock that goes on, until every job has ended, or none does."""
@@ -173,6 +185,10 @@ class Arena:
     def judged(self, race: str, rounds: int, *, drained: bool) -> RaceResult:
         """What the race came to; what was found is in `findings` from now on."""
         seconds = time.monotonic() - self._began
+        gate = [*self.pool.all(Participant.at_the_gate), lock_counts(self.umpire.database)]
+        denied = sum(counts.unlock_errors for counts in gate)
+        if denied:
+            self.found("INV-LOCKS-MATCH", f"the server denied {denied} times that we had a lock to give back")
         tables = self.setting.location.tables(self.setting.address)
         remains = Remains.of(tables.jobs, tables.keys, locks_left=tables.locks_left, drained=drained)
         history = self.history()
@@ -193,6 +209,7 @@ class Arena:
             stops=self.faults.stops,
             pending=sum(call.pending for call in history.calls),
             refused=len(Evidence(history, remains, self._holding).refused),
+            lock_refusals=sum(counts.refused for counts in gate),
             conflicts=sum(call.told is not None and call.told.kind == "conflict" for call in history.calls),
         )
 

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from prompt_studio.storage.postgres.claims import LockCounts
 from tests.harness.history import Scope, Seen, Told
-from tests.harness.locations import Location
+from tests.harness.locations import Location, lock_counts
 from tests.harness.processes import LIMIT_SECONDS, Seat, Trouble
 from tests.harness.recorder import RecordedDatabase, Recorder
 from tests.harness.shared_time import SharedTime
@@ -110,6 +111,14 @@ class Participant:
     def complete(self, job: Seen) -> Told:
         """End the attempt that the job was seen in."""
         return self._database.complete(job.id, job.token)
+
+    def release(self, job: Seen) -> Told:
+        """Give the attempt back that the job was seen in."""
+        return self._database.release(job.id, job.token)
+
+    def at_the_gate(self) -> LockCounts:
+        """What happened to this life's advisory locks."""
+        return LockCounts() if self._recorded is None else lock_counts(self._recorded.database)
 
     def record(self, entity_type: str, key: str, users: tuple[str | None, ...]) -> None:
         """At the same moment as all others record a key for each user, in an order of its own, and look it up."""

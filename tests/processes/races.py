@@ -19,11 +19,14 @@ DRAWN_PRIORITIES: Final = (3, 7)
 
 
 def one_job(arena: Arena, rounds: int) -> str:
-    """All acquire the one job at the same moment; who gets it completes it."""
+    """All acquire the one job at the same moment; who gets it has its lock, where there are locks, and completes it."""
     wins: Counter[int] = Counter()
     for _ in range(rounds):
         job = arena.create()
-        wins[_settle(arena, job, dict(enumerate(arena.together(Participant.acquire_at_once, LONG_LEASE_SECONDS))))] += 1
+        answers = dict(enumerate(arena.together(Participant.acquire_at_once, LONG_LEASE_SECONDS)))
+        if arena.locked(job.id) is not arena.has_locks:
+            arena.found("PS-LOCKS-1", f"job {job.id} was taken {'without' if arena.has_locks else 'with'} its lock")
+        wins[_settle(arena, job, answers)] += 1
         arena.tick(1)
     return f"won by {_shares(wins)}"
 
@@ -61,6 +64,29 @@ def reclaim(arena: Arena, rounds: int) -> str:
         answers = _answers(arena)
         arena.umpire.complete(held.id, held.token)  # too late: the judges see to it
         wins[_settle(arena, job, answers, token=held.token + 1)] += 1
+    return f"won by {_shares(wins)}"
+
+
+def locked_job(arena: Arena, rounds: int) -> str:
+    """A job is back in the queue, and somebody who lost it has not yet given back its lock: it is kept for him.
+
+    Until he learns that his lease was lost nobody gets it, where there are locks; then one does.
+    """
+    wins: Counter[int] = Counter()
+    for turn in range(rounds):
+        job, held = _held_by_umpire(arena)
+        arena.tick_to(held.leased_until or 0)
+        number = turn % len(arena.pool.numbers)
+        reclaimed = arena.ask(number, Participant.acquire, LONG_LEASE_SECONDS).job
+        assert reclaimed is not None, "the lease had ended, and one worker was alone"
+        arena.ask(number, Participant.release, reclaimed)
+        answers = dict(enumerate(arena.together(Participant.acquire_at_once, LONG_LEASE_SECONDS)))
+        if arena.has_locks and any(told.job for told in answers.values()):
+            arena.found("PS-LOCKS-6", f"job {job.id} was given out while somebody else had its lock")
+        arena.umpire.renew(held.id, held.token, LONG_LEASE_SECONDS)
+        if not any(told.job for told in answers.values()):
+            answers = dict(enumerate(arena.together(Participant.acquire_at_once, LONG_LEASE_SECONDS)))
+        wins[_settle(arena, job, answers, token=reclaimed.token + 1)] += 1
     return f"won by {_shares(wins)}"
 
 
@@ -193,6 +219,7 @@ RACES: Final[tuple[Race, ...]] = (
     one_job,
     drain,
     reclaim,
+    locked_job,
     renew_or_reclaim,
     complete_or_reclaim,
     release_or_reclaim,

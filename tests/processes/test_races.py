@@ -32,6 +32,11 @@ def test_an_expired_job_goes_to_one_of_them(hold: Hold, *, full: bool) -> None:
     hold(races.reclaim, 200 if full else 40)
 
 
+@pytest.mark.verifies("PS-LOCKS-1", "PS-LOCKS-3", "PS-LOCKS-6", "PS-LOCKS-8", "INV-NONE-IS-EMPTY")
+def test_a_job_is_kept_for_whoever_has_its_lock_until_he_learns(hold: Hold, *, full: bool) -> None:
+    hold(races.locked_job, 100 if full else 20)
+
+
 @pytest.mark.verifies("PS-CONCURRENCY-3", "PS-CONCURRENCY-11", "INV-LEASE-MONOTONE")
 def test_an_expired_job_is_either_renewed_or_reclaimed(hold: Hold, *, full: bool) -> None:
     hold(races.renew_or_reclaim, 200 if full else 40)
