@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from prompt_studio import PromptStudioDatabase, Settings
 from prompt_studio.storage.postgres.claims import LockCounts
 from tests.harness.postgres_server import shared_server
-from tests.harness.shared_time import MappedTime, SequenceTime, SharedTime
+from tests.harness.shared_time import MachineTime, MappedTime, Readable, SequenceTime, ServerTime, SharedTime
 
 CLIENT: Final = "races"
 RETRY_SECONDS: Final = 30.0
@@ -60,6 +60,7 @@ class Location:
         tables: what is in it when all is quiet, and how many advisory locks are held.
         locked: the numbers whose advisory locks are held, by whomever; a job's lock has its id.
         dispose: takes away what `fresh` made outside of the directory.
+        real_time: the clock by which the database goes when no shared one is given.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Location:
     tables: Callable[[str], Tables]
     locked: Callable[[str], list[int]]
     dispose: Callable[[str], None]
+    real_time: Callable[[str], Readable]
 
 
 def _sqlite_fresh(directory: Path) -> str:
@@ -164,13 +166,27 @@ def _unlocked(address: str) -> list[int]:
     return []
 
 
+def _machine_time(address: str) -> MachineTime:
+    del address
+    return MachineTime()
+
+
 def _keep(address: str) -> None:
     """Leave it to the directory's owner."""
 
 
-SQLITE: Final = Location("sqlite", _sqlite_fresh, _sqlite_time, _sqlite_open, _sqlite_tables, _unlocked, _keep)
+SQLITE: Final = Location(
+    "sqlite", _sqlite_fresh, _sqlite_time, _sqlite_open, _sqlite_tables, _unlocked, _keep, _machine_time
+)
 WITH_LOCKS: Final = Location(
-    "postgres", _postgres_fresh, _postgres_time, _postgres_open_with_locks, _postgres_tables, _locked, _postgres_dispose
+    "postgres",
+    _postgres_fresh,
+    _postgres_time,
+    _postgres_open_with_locks,
+    _postgres_tables,
+    _locked,
+    _postgres_dispose,
+    ServerTime,
 )
 WITHOUT_LOCKS: Final = replace(WITH_LOCKS, name="postgres, no locks", open=_postgres_open_without_locks)
 LOCATIONS: Final = (SQLITE, WITH_LOCKS, WITHOUT_LOCKS)

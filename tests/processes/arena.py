@@ -11,7 +11,7 @@ from tests.harness.evidence import Evidence, Finding, Holding, Remains, Sort
 from tests.harness.history import Asked, History, Seen, Told
 from tests.harness.judgement import judge
 from tests.harness.locations import Location, lock_counts
-from tests.harness.processes import Pool
+from tests.harness.processes import Pool, Trouble
 from tests.harness.processes_layer import RaceResult
 from tests.harness.recorder import RecordedDatabase, Recorder
 from tests.processes.participant import Participant, Setting
@@ -21,6 +21,14 @@ START: Final = 1_700_000_000_000
 
 SORTS: Final[dict[str, Sort]] = {"INV-SINGLE-HOLDER": "double", "INV-NONE-IS-EMPTY": "stuck"}
 """What races notice themselves; the rest is only wrong."""
+
+WANTED: Final[dict[str, tuple[str, ...]]] = {
+    "storm": ("kills", "stops", "pending", "refused"),
+    "zombie": ("stops", "refused"),
+    "reclaim": ("refused",),
+    "locked job": ("lock_refusals",),
+}
+"""What a race is about, by its name: numbers of its result that may not be 0, since then it has tried nothing."""
 
 UMPIRE: Final = "umpire"
 LONGER_THAN_ANY_PAUSE: Final = 700_000
@@ -161,7 +169,8 @@ class Arena:
         A store that breaks its promises may break the race, too: what happened until then is judged all the same.
 
         Raises:
-            AssertionError: the race broke, and nothing that happened until then proves that the store is to blame.
+            AssertionError: the race broke, and nothing that happened until then proves that the store is to blame;
+                or it came to its end, and what it is about never took place.
         """
         name = name_of(race)
         try:
@@ -176,7 +185,13 @@ class Arena:
             return result
         result = self.judged(name, rounds, drained=True)
         result.note = note
+        never = [what for what in WANTED.get(name, ()) if not getattr(result, what) and self._can_be(what)]
+        if never and not self.findings:
+            raise Trouble(f"{', '.join(never)}: nothing of it happened, and what never happened proves nothing")
         return result
+
+    def _can_be(self, what: str) -> bool:
+        return self.has_locks or what != "lock_refusals"
 
     def history(self) -> History:
         """What was recorded so far."""

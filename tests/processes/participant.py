@@ -13,7 +13,7 @@ from tests.harness.history import Scope, Seen, Told
 from tests.harness.locations import Location, lock_counts
 from tests.harness.processes import LIMIT_SECONDS, Seat, Trouble
 from tests.harness.recorder import RecordedDatabase, Recorder
-from tests.harness.shared_time import SharedTime
+from tests.harness.shared_time import Readable, SharedTime
 
 LEASE_SECONDS_MAX: Final = 3
 """The longest lease that is drawn in a storm, where leases are to end soon."""
@@ -25,9 +25,6 @@ ENTITIES: Final = 1_000_000
 COMPLETE, FAIL, GIVE_UP, RELEASE, ABANDON = range(5)
 WEIGHTS: Final = {"drain": (15, 2, 1, 2, 0), "storm": (6, 3, 1, 3, 7)}
 """How often a job that was taken is completed, failed, failed for good, released, or left to expire."""
-
-NANOSECONDS: Final = 1_000_000
-"""In a millisecond."""
 
 WORK_MAX_NANOSECONDS: Final = 1_000_000
 
@@ -48,30 +45,29 @@ class Participant:
 
     def __init__(self, seat: Seat) -> None:
         self._seat = seat
-        self._setting: Setting | None = None
         self._recorder: Recorder | None = None
         self._recorded: RecordedDatabase | None = None
+        self._clock: Readable | None = None
         self._held: list[Seen] = []
         self._entities = ENTITIES * (1 + seat.number + 1_000 * seat.life)
         self._dice = random.Random()  # noqa: S311 - these dice decide nothing secret, and must be thrown again
 
     def enter(self, setting: Setting) -> None:
         """Open the database and a history."""
-        self._setting = setting
         self._dice.seed(f"{setting.seed}/{self._seat.number}/{self._seat.life}")
         self._recorder = Recorder(setting.directory, name_of(self._seat.number, self._seat.life))
         self._recorded = RecordedDatabase(setting.location.open(setting.address, setting.time), self._recorder)
+        self._clock = setting.time or setting.location.real_time(setting.address)
 
     def leave(self) -> None:
         """Close what `enter` opened, if it did."""
-        if self._setting is None or self._recorder is None or self._recorded is None:
+        if self._recorder is None or self._recorded is None or self._clock is None:
             return
         self._recorded.database.close()
         self._recorder.close()
-        if self._setting.time is not None:
-            self._setting.time.close()
+        self._clock.close()
         self._held = []
-        self._setting = self._recorder = self._recorded = None
+        self._recorder = self._recorded = self._clock = None
 
     # One call
 
@@ -199,8 +195,9 @@ class Participant:
         return self._recorded
 
     def _now(self) -> int:
-        clock = None if self._setting is None else self._setting.time
-        return time.time_ns() // NANOSECONDS if clock is None else clock.now_milliseconds()
+        if self._clock is None:
+            raise Trouble("a worker was asked for the time before it entered a race")
+        return self._clock.now_milliseconds()
 
     def _entity(self) -> int:
         self._entities += 1
