@@ -9,6 +9,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
 
@@ -162,6 +163,11 @@ class History:
     def __init__(self, calls: Iterable[Call]) -> None:
         self.calls: Final = tuple(sorted(calls, key=lambda call: call.invoked))
         self.timeline: Final = Timeline(self.of("tick"))
+        self._pending = [call for call in self.calls if call.responded is None]
+        self._answered = [call for call in self.calls if call.responded is not None]
+        self._begun = [call.invoked for call in self._answered]
+        # How late any call up to this one was answered: who looks back need not look behind the first that is early.
+        self._latest = list(accumulate((call.responded or 0 for call in self._answered), max))
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -178,6 +184,16 @@ class History:
     def of(self, *operations: Operation) -> Iterator[Call]:
         """The calls of these operations."""
         return (call for call in self.calls if call.asked.operation in operations)
+
+    def during(self, begin: int, end: int) -> Iterator[Call]:
+        """The calls that were under way at some instant from `begin` to `end`, in any order."""
+        last = bisect_right(self._begun, end)
+        while last and self._latest[last - 1] >= begin:
+            last -= 1
+            call = self._answered[last]
+            if call.responded is not None and call.responded >= begin:
+                yield call
+        yield from (call for call in self._pending if call.invoked <= end)
 
     def __len__(self) -> int:
         return sum(call.asked.operation != "tick" for call in self.calls)

@@ -15,6 +15,13 @@ from tests.harness.history import TRUTHY, Call, Seen
 FOR_EVER: Final = 2**63
 
 
+class Weighed(NamedTuple):
+    """How many acquires were judged by what was free, and how many may have met somebody who held it."""
+
+    judged: int
+    excused: int
+
+
 class Span(NamedTuple):
     """When a job could be taken. `proof` says why; `eligible_from` is in milliseconds of the shared clock."""
 
@@ -28,6 +35,30 @@ class Span(NamedTuple):
 
 def claim_order(seen: Evidence) -> Iterator[Finding]:
     """Each acquire returned the best of the jobs that were free all the time, and none only if there was none."""
+    for call, spans in _looked(seen):
+        yield from _passed_over(seen, call, spans)
+
+
+def weighed(seen: Evidence) -> Weighed:
+    """How many acquires could not have been answered otherwise without being found wrong.
+
+    It is those that took a job which was free when they were asked, and which nobody may have held against them. One
+    that somebody may have held, and one for whose sake a better job is excused, is excused.
+    """
+    judged = excused = 0
+    for call, spans in _looked(seen):
+        own = [
+            span for span in spans if call.job is not None and (span.job.id, span.end) == (call.job.id, call.invoked)
+        ]
+        free = not any(_may_be_held(seen, call, span) for span in own)
+        passed = any(_is_passed_over(call, span) for span in spans)
+        judged += bool(own) and free and not passed
+        excused += passed or not free
+    return Weighed(judged, excused)
+
+
+def _looked(seen: Evidence) -> Iterator[tuple[Call, list[Span]]]:
+    """Each acquire, with the spans that had begun and were eligible when it was asked."""
     spans = sorted(_spans(seen), key=lambda span: span.start)
     open_spans: list[Span] = []
     begun = 0
@@ -37,10 +68,10 @@ def claim_order(seen: Evidence) -> Iterator[Finding]:
         while begun < len(spans) and spans[begun].start < call.invoked:
             open_spans.append(spans[begun])
             begun += 1
-        open_spans = [span for span in open_spans if span.end > call.invoked]
+        open_spans = [span for span in open_spans if span.end >= call.invoked]
         now = seen.history.timeline.least(call.invoked)
         if now is not None:
-            yield from _passed_over(seen, call, [span for span in open_spans if span.eligible_from <= now])
+            yield call, [span for span in open_spans if span.eligible_from <= now]
 
 
 def no_early_claim(seen: Evidence) -> Iterator[Finding]:
@@ -70,15 +101,18 @@ def _available_at(call: Call) -> int:
 
 def _passed_over(seen: Evidence, call: Call, spans: list[Span]) -> Iterator[Finding]:
     for span in spans:
-        better = call.job is None or span.job.order < call.job.order
-        throughout = call.responded is not None and call.responded < span.end
-        if better and throughout and not _may_be_held(seen, call, span):
+        if _is_passed_over(call, span) and not _may_be_held(seen, call, span):
             name = "INV-NONE-IS-EMPTY" if call.job is None else "INV-CLAIM-ORDER"
             got = "nothing" if call.job is None else f"job {call.job.id} (priority {call.job.priority})"
             how = "expired" if span.expired else "queued"
             sentence = f"{call.process} got {got} while job {span.job.id} (priority {span.job.priority}) was {how}"
             yield Finding((name,), "stuck" if call.job is None else "wrong", sentence, (*span.proof, call))
             return
+
+
+def _is_passed_over(call: Call, span: Span) -> bool:
+    better = call.job is None or span.job.order < call.job.order
+    return better and call.responded is not None and call.responded < span.end
 
 
 def _spans(seen: Evidence) -> Iterator[Span]:
@@ -129,12 +163,13 @@ def _taken(seen: Evidence, job_id: int, token: int, status: str) -> tuple[int, l
 def _may_be_held(seen: Evidence, call: Call, span: Span) -> bool:
     """Whether anybody else may have held the job against the caller at some instant of the call."""
     if seen.holding.rows:
-        rivals = [other for other in seen.history.of("acquire") if other.process != call.process]
-        early = [other for other in seen.history.of("acquire") if _is_early(other, span)]
-        if any(other.overlaps(call) and _may_hold_row(other, early, span) for other in rivals):
+        beside = list(seen.history.during(call.invoked, call.invoked if call.responded is None else call.responded))
+        rivals = [other for other in beside if other.asked.operation == "acquire" and other.process != call.process]
+        at_first = seen.history.during(span.start, span.start)
+        early = [other for other in at_first if other.asked.operation == "acquire" and _is_early(other, span)]
+        if any(_may_hold_row(other, early, span) for other in rivals):
             return True
-        named = (other for other in seen.history.calls if other.asked.job_id == span.job.id)
-        if any(other.overlaps(call) for other in named):
+        if any(other.asked.job_id == span.job.id for other in beside):
             return True
     return seen.holding.locks and not span.expired and any(_may_hold_lock(seen, call, span))
 

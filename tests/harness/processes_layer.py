@@ -27,6 +27,8 @@ class RaceResult:
         pending: calls that their process did not survive.
         refused: calls with a token that had been superseded, each of which was told so.
         lock_refusals: claims that passed by a queued job, whose advisory lock somebody had.
+        judged: claims that could not have been answered otherwise without being found wrong.
+        excused: claims that may have met somebody who held what they passed over, or took.
         note: what else is worth knowing.
     """
 
@@ -45,6 +47,8 @@ class RaceResult:
     pending: int = 0
     refused: int = 0
     lock_refusals: int = 0
+    judged: int = 0
+    excused: int = 0
     conflicts: int = 0
     note: str = ""
 
@@ -52,6 +56,14 @@ class RaceResult:
     def found(self) -> int:
         """How many findings there are."""
         return self.double + self.lost + self.stuck + self.wrong + self.locks_left
+
+    @property
+    def story(self) -> str:
+        """How it went: its note, and what the order of its claims was judged by."""
+        weighed = f"{self.judged:,} claims judged, {self.excused:,} excused" if self.judged or self.excused else ""
+        refused = f"{self.lock_refusals:,} locks refused" if self.lock_refusals else ""
+        pending = f"{self.pending:,} calls cut off" if self.pending else ""
+        return "; ".join(part for part in (self.note, weighed, refused, pending) if part)
 
     def cells(self) -> list[str]:
         """Its line of the table, below `HEADINGS`."""
@@ -88,6 +100,8 @@ class ProcessesLayer:
             "operations": sum(race.calls for race in self.races),
             "kills": sum(race.kills for race in self.races),
             "stops": sum(race.stops for race in self.races),
+            "claims_judged": sum(race.judged for race in self.races),
+            "claims_excused": sum(race.excused for race in self.races),
             "lock_refusals": sum(race.lock_refusals for race in self.races),
             "stale_calls_refused": sum(race.refused for race in self.races),
             "seconds": round(sum(race.seconds for race in self.races), 1),
@@ -111,5 +125,5 @@ def table(races: Iterable[RaceResult]) -> list[str]:
         ).rstrip()
         for line in lines
     ]
-    notes = ["", *(race.note for race in races)]
+    notes = ["", *(race.story for race in races)]
     return [f"{line}  {note}".rstrip() for line, note in zip(shown, notes, strict=True)]

@@ -9,6 +9,7 @@ from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from tests.harness.evidence import Evidence, Finding, Holding, Remains, Sort
 from tests.harness.history import Asked, History, Seen, Told
+from tests.harness.judged_claims import weighed
 from tests.harness.judgement import judge
 from tests.harness.locations import Location, lock_counts
 from tests.harness.processes import Pool, Trouble
@@ -23,7 +24,8 @@ SORTS: Final[dict[str, Sort]] = {"INV-SINGLE-HOLDER": "double", "INV-NONE-IS-EMP
 """What races notice themselves; the rest is only wrong."""
 
 WANTED: Final[dict[str, tuple[str, ...]]] = {
-    "storm": ("kills", "stops", "pending", "refused"),
+    "drain": ("judged",),
+    "storm": ("kills", "stops", "pending", "refused", "judged"),
     "zombie": ("stops", "refused"),
     "reclaim": ("refused",),
     "locked job": ("lock_refusals",),
@@ -46,6 +48,7 @@ class Faults:
 
     kills: int = 0
     stops: int = 0
+    cut_off: int = 0  # kills in the middle of a call
 
 
 class Race(Protocol):
@@ -208,6 +211,8 @@ class Arena:
         remains = Remains.of(tables.jobs, tables.keys, locks_left=tables.locks_left, drained=drained)
         history = self.history()
         self.findings += judge(history, remains, self._holding)
+        evidence = Evidence(history, remains, self._holding)
+        claims = weighed(evidence)
         sorts = Counter(finding.sort for finding in self.findings)
         return RaceResult(
             race,
@@ -223,7 +228,9 @@ class Arena:
             kills=self.faults.kills,
             stops=self.faults.stops,
             pending=sum(call.pending for call in history.calls),
-            refused=len(Evidence(history, remains, self._holding).refused),
+            refused=len(evidence.refused),
+            judged=claims.judged,
+            excused=claims.excused,
             lock_refusals=sum(counts.refused for counts in gate),
             conflicts=sum(call.told is not None and call.told.kind == "conflict" for call in history.calls),
         )

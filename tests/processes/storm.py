@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from tests.harness.evidence import WITH_TOKEN
-from tests.harness.history import Call, calls_of
+from tests.harness.history import SUFFIX, Call, calls_of
 from tests.harness.processes import LIMIT_SECONDS, Trouble
 from tests.processes.arena import Arena, Race
 from tests.processes.participant import LEASE_SECONDS_MAX, Participant, name_of
@@ -21,6 +21,9 @@ STEPS: Final = 4
 SECOND: Final = 1_000
 TICK_MAX: Final = 800
 STOPS_IN_TEN: Final = 4
+MORE_FAULTS_MAX: Final = 50
+"""How many faults more than were asked for are tried for the sake of one that hits somebody in a call."""
+
 ANSWERS_BETWEEN_FAULTS: Final = (1, 5)
 DELAY_MAX_NANOSECONDS: Final = 3_000_000
 ANSWERS_WHILE_STOPPED: Final = 9
@@ -32,13 +35,19 @@ BLOCKED_SECONDS: Final = 0.25
 
 
 def storm(arena: Arena, rounds: int) -> str:
-    """As many faults as rounds. In the end everything is drained, and no job may be lost, stuck or done twice."""
+    """As many faults as rounds, and more until each sort has hit somebody.
+
+    In the end everything is drained, and no job may be lost, stuck or done twice.
+    """
     nemesis = Nemesis(arena)
     for _ in range(JOBS):
         arena.create(priority=nemesis.dice.randint(4, 6), max_retries=nemesis.dice.randint(2, 8))
     for number in arena.pool.numbers:
         arena.pool.ask(number, Participant.storm, STEPS)
-    for _ in range(rounds):
+    faults = arena.faults
+    for turn in range(rounds + MORE_FAULTS_MAX):
+        if turn >= rounds and faults.cut_off and faults.stops:
+            break
         for _ in range(nemesis.dice.randint(*ANSWERS_BETWEEN_FAULTS)):
             if not nemesis.go_on():
                 raise Trouble(f"no worker gave an answer within {LIMIT_SECONDS:g} s, and none was stopped")
@@ -46,7 +55,6 @@ def storm(arena: Arena, rounds: int) -> str:
         nemesis.strike()
     nemesis.rest()
     arena.finish()
-    faults = arena.faults
     return f"{faults.kills} killed, {faults.stops} stopped past the lease"
 
 
@@ -95,8 +103,9 @@ class Nemesis:
 
     def _kill(self, victim: int) -> None:
         self._pool.kill(victim)
-        self._pool.revive(victim)
         self._arena.faults.kills += 1
+        self._arena.faults.cut_off += any(call.pending for call in self._calls(victim))
+        self._pool.revive(victim)
         self._pool.ask(victim, Participant.enter, self._arena.setting)
         self._pool.answer(victim)
         self._pool.ask(victim, Participant.storm, STEPS)
@@ -119,11 +128,15 @@ class Nemesis:
 
     def _holds_a_lease(self, victim: int) -> bool:
         """Whether the last job that it took is one that it has not closed, as far as it was told."""
-        process = name_of(victim, self._pool.life(victim))
-        file = self._arena.setting.directory / f"{process}.history"
-        calls = list(calls_of(process, file.read_bytes()))
+        calls = self._calls(victim)
         taken = [call for call in calls if call.job is not None and call.asked.operation == "acquire"]
         return bool(taken) and not any(_closes(call, taken[-1]) for call in calls)
+
+    def _calls(self, victim: int) -> list[Call]:
+        """What this life of a worker has recorded."""
+        process = name_of(victim, self._pool.life(victim))
+        file = self._arena.setting.directory / f"{process}{SUFFIX}"
+        return list(calls_of(process, file.read_bytes()))
 
 
 def _closes(call: Call, taken: Call) -> bool:

@@ -54,6 +54,12 @@ def locked_job(arena: Arena, rounds: int) -> str:
     return storm(arena, rounds)
 
 
+def drain(arena: Arena, rounds: int) -> str:
+    """Nobody takes anything, so that there is no order of claims."""
+    del arena, rounds
+    return ""
+
+
 class TestAFault:
     def test_that_never_fired_proves_nothing(self, pool: Pool[Participant], tmp_path: Path, seed: str) -> None:
         arena = Arena(pool, SQLITE, tmp_path, seed=seed)
@@ -77,6 +83,16 @@ class TestAFault:
         arena = Arena(pool, SQLITE, tmp_path, seed=seed)
         try:
             assert arena.hold(locked_job, 1).found == 0
+        finally:
+            arena.close()
+
+
+class TestTheOrderOfClaims:
+    def test_must_have_been_judged(self, pool: Pool[Participant], tmp_path: Path, seed: str) -> None:
+        arena = Arena(pool, SQLITE, tmp_path, seed=seed)
+        try:
+            with pytest.raises(Trouble, match="judged: nothing of it happened"):
+                arena.hold(drain, 1)
         finally:
             arena.close()
 

@@ -4,8 +4,9 @@ from typing import Final
 
 import pytest
 
-from tests.harness.evidence import Holding
-from tests.harness.history import Asked, Told
+from tests.harness.evidence import Evidence, Holding, Remains
+from tests.harness.history import Asked, History, Told
+from tests.harness.judged_claims import weighed
 from tests.processes.story import LEASE, START, Story
 
 pytestmark = pytest.mark.processes
@@ -145,6 +146,38 @@ class TestClaimOrder:
         story.row(1, status="failed")
         story.row(2)
         assert story.names() == []
+
+
+class TestWeighed:
+    def weighed(self, story: Story, holding: Holding) -> tuple[int, int]:
+        story.rows_of(story._jobs)
+        return weighed(Evidence(History(story.calls), Remains(tuple(story.rows)), holding))
+
+    @pytest.mark.parametrize("holding", [Holding(), HELD, LOCKED])
+    def test_counts_a_claim_that_could_have_taken_nothing_else(self, holding: Holding) -> None:
+        story = two_queued()
+        story.acquire("a", 2)
+        assert self.weighed(story, holding) == (1, 0)
+
+    @pytest.mark.parametrize(("holding", "counts"), [(Holding(), (1, 0)), (HELD, (0, 1))])
+    def test_excuses_one_whose_job_a_rival_may_have_held(self, holding: Holding, counts: tuple[int, int]) -> None:
+        story = two_queued()
+        story.say("c", Asked("acquire"), None, at=(90, 90))
+        story.acquire("a", 2, at=(100, 110))
+        assert self.weighed(story, holding) == counts
+
+    def test_excuses_one_that_passed_a_job_by_which_somebody_may_have_locked(self) -> None:
+        story = two_queued()
+        story.say("z", Asked("acquire"), None)
+        story.none("a")
+        assert self.weighed(story, LOCKED) == (0, 1)
+
+    def test_counts_none_that_could_have_been_answered_in_any_way(self) -> None:
+        story = Story()
+        story.none("a")
+        story.create(1, at=(100, 200))
+        story.acquire("b", 1, at=(150, 250))
+        assert self.weighed(story, Holding()) == (0, 0)
 
 
 class TestNoEarlyClaim:

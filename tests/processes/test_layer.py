@@ -53,9 +53,9 @@ class TestEntry:
 class TestTable:
     def test_has_a_line_for_each_race(self) -> None:
         races = layer(lost=12).races
-        races[1].note = "as expected"
+        races[1].judged, races[1].excused = 5, 2
         assert table(races) == [
             "race   store  rounds  calls  double  lost  stuck  wrong  locks left  seconds",
             "drain  here        2  1,000       0    12      0      0           0      1.5",
-            "storm  here        3     10       0     0      0      0           0      0.0  as expected",
+            "storm  here        3     10       0     0      0      0           0      0.0  5 claims judged, 2 excused",
         ]

@@ -135,6 +135,23 @@ class TestRecording:
             Recorder(tmp_path, recorder.process)
 
 
+class TestDuring:
+    def test_finds_whoever_was_under_way(self) -> None:
+        story = Story()
+        spans = [(20, 200), (30, 40), (50, 60), (55, 300), (100, 110)]
+        for name, at in zip("abcde", spans, strict=True):
+            story.say(name, Asked("acquire"), Told("none"), at=at)
+        story.say("f", Asked("acquire"), None, at=(105, 105))
+        history = History(story.calls)
+        for begin, end in [(0, 9), (35, 35), (40, 50), (61, 99), (110, 120), (250, 260), (400, 500)]:
+            found = sorted(call.invoked for call in history.during(begin, end))
+            assert found == sorted(
+                call.invoked
+                for call in story.calls
+                if call.invoked <= end and (call.responded is None or call.responded >= begin)
+            )
+
+
 class TestTimeline:
     def test_knows_the_bounds_of_what_the_clock_showed(self) -> None:
         story = Story()
