@@ -223,6 +223,8 @@ class TestWhatCannotBeConverted:
             ({"payload": '{"x": NaN}'}, "job 2: the payload is not JSON"),
             ({"payload": None}, "job 2: the payload is not JSON"),
             ({"result": "-Infinity"}, "job 2: the result is not JSON"),
+            ({"payload": '["a\\u0000b"]'}, r"job 2: the payload has U\+0000 or a lone surrogate"),
+            ({"result": '{"\\uDfff": 1}'}, r"job 2: the result has U\+0000 or a lone surrogate"),
         ],
     )
     def test_is_named_on_a_server_whose_json_is_text(

@@ -4,6 +4,8 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 
 from prompt_studio import PromptStudioDatabase, SchemaError, Settings, TransientConflict, migrate
 from prompt_studio.storage.sqlite import migration as sqlite_migration
+from prompt_studio.storage.statements import Statement
+from prompt_studio.storage.transactions import Session
 from tests.harness.old_tables import JOBS, KEYS, ROWS, SqlitePlace, TextOfBytes, add_rows, job, key, make_old
 
 pytestmark = pytest.mark.faults
@@ -291,6 +295,27 @@ class TestWhatRefersToTheOldTables:
         place = SqlitePlace(str(path))
         make_old(place, rows=ROWS)
         assert f"foreign key {JOBS}.project_id to prompt_studio_projects" in migrate(path).drops
+
+
+@pytest.mark.verifies("PS-FAULTS-1")
+def test_a_long_migration_has_patience_left_for_its_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = SqlitePlace(str(path))
+    make_old(place, rows=ROWS)
+    limit, run = 0.05, Session.run
+    refused: list[Statement] = []
+
+    def be_slow(session: Session, statement: Statement, parameters: Mapping[str, object] = {}) -> Any:  # noqa: ANN401 - as the one that it replaces
+        begun = time.monotonic()
+        while statement.name == "convert_jobs" and time.monotonic() < begun + 2 * limit:
+            pass
+        if statement.name == "commit" and not refused:
+            refused.append(statement)
+            raise TransientConflict("a reader is in the way")
+        return run(session, statement, parameters)
+
+    monkeypatch.setattr(Session, "run", be_slow)
+    assert migrate(path, settings=Settings(write_retry_seconds=limit)).jobs == len(ROWS)
+    assert refused
 
 
 def test_a_rival_is_told_that_another_migration_may_be_under_way(path: Path) -> None:

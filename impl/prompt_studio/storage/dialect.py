@@ -85,7 +85,7 @@ class Dialect(Protocol):
     def claims(self, sessions: Sessions) -> Claims:
         """How jobs are claimed, and where the calls under a lease run."""
 
-    def migration(self, *, dry_run: bool) -> Site:
+    def migration(self, *, dry_run: bool, timezone: str) -> Site:
         """How the database is brought to this version of the schema."""
 
     def close(self) -> None:

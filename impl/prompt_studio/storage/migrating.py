@@ -23,20 +23,22 @@ from prompt_studio.storage.versions import JOB_TABLE, KEY_TABLE, SCHEMA_TABLE, S
 
 COMPLAINTS_SHOWN: Final = 20
 
+UTC: Final = "UTC"
 TIME: Final = "TIMESTAMPTZ"
+NUMBER: Final = "BIGINT"
 _JOB_COLUMNS: Final = {
-    "id": "BIGINT",
+    "id": NUMBER,
     "uuid": "TEXT",
     "job_type": "TEXT",
-    "entity_id": "BIGINT",
-    "project_id": "BIGINT",
-    "priority": "BIGINT",
+    "entity_id": NUMBER,
+    "project_id": NUMBER,
+    "priority": NUMBER,
     "status": "TEXT",
     "payload": "TEXT",
     "result": "TEXT",
     "error_message": "TEXT",
-    "retry_count": "BIGINT",
-    "max_retries": "BIGINT",
+    "retry_count": NUMBER,
+    "max_retries": NUMBER,
     "client_id": "TEXT",
     "created_at": TIME,
     "started_at": TIME,
@@ -45,10 +47,10 @@ _JOB_COLUMNS: Final = {
     "lease_owner": "TEXT",
 }
 _KEY_COLUMNS: Final = {
-    "id": "BIGINT",
+    "id": NUMBER,
     "entity_type": "TEXT",
     "idempotency_key": "TEXT",
-    "entity_id": "BIGINT",
+    "entity_id": NUMBER,
     "user_id": "TEXT",
     "created_at": TIME,
 }
@@ -78,7 +80,8 @@ class Site:
         begin_dry_run: begins a transaction that sees one state, and that a dry run rolls back.
         one_at_a_time: what keeps other migrations out, first of all in the transaction.
         before: further statements before the old tables are read, of which these exist.
-        restores_rights: the old tables belong to somebody, who may have let others use them.
+        has_owners: the old tables belong to somebody, who may have let others use them, or see a part of them.
+        zone: settles what a time without a zone is taken for, and says it.
         measured: what the time of a dry run is.
         id_counter: the table that counts ids, which may be missing; None when there is none.
         old_column: an expression for a column of an old table, from its name, its new type and the type that was
@@ -97,7 +100,8 @@ class Site:
     begin_dry_run: Statement
     one_at_a_time: Sequence[Statement]
     before: Callable[[Sequence[str]], Sequence[Statement]]
-    restores_rights: bool
+    has_owners: bool
+    zone: Callable[[], str]
     measured: str
     id_counter: str | None
     old_column: Callable[[str, str, str | None], str]
@@ -135,7 +139,7 @@ class Migration:
         if session.read(lambda _: self._standing()).is_current:
             return self._report(self._known)
         try:
-            return session.write(lambda _: self._migrated())
+            return session.write(lambda _: self._migrated(), long=True)
         except TransientConflict as conflict:
             raise TransientConflict(f"{conflict}, or for another migration that is under way") from conflict
 
@@ -181,6 +185,7 @@ class Migration:
     def _converted(self, tables: list[str], standing: Standing) -> MigrationReport:
         for statement in self._site.before(tables):
             self._run(statement)
+        zone = self._site.zone()
         self._refuse_dependents()
         strange = self._view_old(tables)
         drops = (*strange, *(str(row["name"]) for row in self._named("list_drops")))
@@ -193,7 +198,7 @@ class Migration:
         return self._report(
             BEFORE_VERSIONS,
             steps=(
-                f"convert {counts['jobs']} jobs and {counts['keys']} idempotency keys into temporary tables",
+                f"convert {counts['jobs']} jobs and {counts['keys']} idempotency keys into temporary tables; {zone}",
                 f"drop {' and '.join(tables)}, and with them what is listed below",
                 *(f"make version {n} of the schema" for n in range(1, self._known + 1)),
                 f"store the jobs, {counts['keys'] - superseded} keys, and {superseded} superseded keys",
@@ -206,7 +211,7 @@ class Migration:
     def _replace(self, standing: Standing, tables: Sequence[str], *, superseded: bool) -> None:
         counter = self._site.id_counter
         last = dict(self._named("last_ids")[0]) if counter is None or counter in standing.contents else {}
-        rights = self._named("list_rights") if self._site.restores_rights else []
+        rights = self._named("list_rights") if self._site.has_owners else []
         for name in ("forget_old_jobs", "forget_old_keys", *(f"drop_{table}" for table in tables)):
             self._named(name)
         self._make_schema(BEFORE_VERSIONS)  # impl: PS-MIGRATION-4
@@ -244,6 +249,9 @@ class Migration:
         return strange
 
     def _refuse_dependents(self) -> None:
+        obstacles = [str(row["obstacle"]) for row in self._named("list_obstacles")] if self._site.has_owners else []
+        if obstacles:  # impl: PS-MIGRATION-9
+            raise SchemaError(f"{self._site.place.name}: {'; '.join(obstacles)}")
         dependents = [str(row["name"]) for row in self._named("list_dependents")]
         if dependents:  # impl: PS-MIGRATION-9
             raise SchemaError(

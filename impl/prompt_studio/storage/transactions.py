@@ -71,6 +71,7 @@ class Session:
         joins: bool = False,
         alone: bool = False,
         patience: Patience | None = None,
+        long: bool = False,
     ) -> Answer:
         """The answer of a write, which is committed when this returns, and rolled back when it raises.
 
@@ -79,6 +80,7 @@ class Session:
             joins: it may be part of the caller's transaction, and is then committed with it.
             alone: each of its statements may be committed by itself.
             patience: what is left of it, when one call needs several transactions.
+            long: it takes so long that there would be no patience left for its commit.
 
         Raises:
             InputError: it may not join, and the caller has a transaction open.
@@ -88,9 +90,9 @@ class Session:
             return self._joined(operation)
         self.refuse_callers_transaction()
         if self._one_writer:
-            return self._committed(operation, patience)
+            return self._committed(operation, patience, long=long)
         if not alone:
-            return patience.retry(lambda: self._committed(operation, patience))
+            return patience.retry(lambda: self._committed(operation, patience, long=long))
         with held(self._connection):
             return patience.retry(lambda: operation(self))
 
@@ -141,8 +143,8 @@ class Session:
             self._connection.busy.release()
         return True
 
-    def _committed(self, operation: Callable[[Session], Answer], patience: Patience) -> Answer:
-        with self._transaction(patience):
+    def _committed(self, operation: Callable[[Session], Answer], patience: Patience, *, long: bool) -> Answer:
+        with self._transaction(patience, long=long):
             return operation(self)
 
     @contextmanager
@@ -153,7 +155,7 @@ class Session:
                 yield
                 if self._one_writer:
                     # Tried again in its place: a rollback would let new readers in, and the next try meet them again.
-                    # A long one is the caller's own block, whose time was not spent on waiting for others.
+                    # The time of a long one was not spent on waiting for others.
                     (self.patience() if long else patience).retry(lambda: self.run(COMMIT))
                 else:
                     self.run(COMMIT)

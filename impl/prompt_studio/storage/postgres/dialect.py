@@ -67,7 +67,7 @@ class PostgresDialect:
         """How jobs are claimed: by row locks and advisory locks, on a session of their own."""
         return PostgresClaims(self, sessions, self._settings, self._alone)
 
-    def migration(self, *, dry_run: bool) -> Site:  # noqa: ARG002 - the same for both
+    def migration(self, *, dry_run: bool, timezone: str) -> Site:  # noqa: ARG002 - a dry run is rolled back
         """How the database is migrated, on a connection of its own, and without a limit."""
         connection = PostgresConnection(self._server, OwnHandles(self._server, endless=True))
         seconds = self._settings.write_retry_seconds
@@ -76,6 +76,7 @@ class PostgresDialect:
             Session(connection, BEGIN_WRITE, retry_seconds=seconds, one_writer=False),
             now=self._now,
             seconds=seconds,
+            timezone=timezone,
         )
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from prompt_studio.storage.migrating import Site
+from prompt_studio.errors import InputError
+from prompt_studio.storage.migrating import NUMBER, TIME, UTC, Site
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.storage.postgres.schema import (
     LIST_CONTENTS,
@@ -17,11 +18,12 @@ from prompt_studio.storage.postgres.schema import (
 )
 from prompt_studio.storage.statements import Statement, load_statements, query_text
 from prompt_studio.storage.transactions import Session
+from prompt_studio.values import shown
 
 BEGIN_DRY_RUN: Final = Statement("begin_dry_run", "BEGIN")
-TIME: Final = "TIMESTAMPTZ"
-WITHOUT_ZONE: Final = "timestamp without time zone"
-TIMES: Final = (WITHOUT_ZONE, "timestamp with time zone", "date")
+TIMES: Final = ("timestamp without time zone", "timestamp with time zone", "date")
+INTEGERS: Final = ("bigint", "integer", "smallint")
+ALSO_UTC: Final = ("Etc/UTC", "GMT", "Etc/GMT")
 LOCKS: Final = (
     (
         "ACCESS EXCLUSIVE on prompt_studio_job_queue and prompt_studio_idempotency, from the beginning: every other "
@@ -34,28 +36,40 @@ LOCKS: Final = (
 def set_up(seconds: float) -> Statement:
     """What holds for this transaction only, so that it may be set behind a transaction pooler too.
 
-    Nobody is waited for longer than so many seconds, and the times that are texts without a zone are UTC.
+    Nobody is waited for longer than so many seconds.
     """
-    return Statement(
-        "set_up",
-        f"SELECT set_config('lock_timeout', '{max(1, round(seconds * 1000))}ms', TRUE), "
-        "set_config('timezone', 'UTC', TRUE)",
-    )
+    return Statement("set_up", f"SELECT set_config('lock_timeout', '{max(1, round(seconds * 1000))}ms', TRUE)")
 
 
-def site(connection: PostgresConnection, session: Session, *, now: str, seconds: float) -> Site:
-    """The database as a migration sees it, which waits for others for so many seconds."""
+def site(connection: PostgresConnection, session: Session, *, now: str, seconds: float, timezone: str) -> Site:
+    """The database as a migration sees it, which waits for others for so many seconds.
+
+    `timezone`: that of the times that have none.
+    """
     statements = load_statements(query_text("migrate.sql") + query_text("migrate.postgres.sql"), None, language(now))
 
     def before(tables: Sequence[str]) -> list[Statement]:
         return [
             statements["stay_in_schema"],
-            statements["see_every_row"],
             statements["lift_limit"],
             statements["make_is_json"],
             statements["make_time"],
+            statements["make_number"],
+            statements["view_sequences"],
             *(statements[f"lock_{table}"] for table in tables),
         ]
+
+    def zone() -> str:
+        servers = session.run(statements["read_zone"])[0]["name"]
+        found = session.run(statements["find_zone"], {"name": timezone}) if timezone != UTC else [{"name": UTC}]
+        if not found:
+            raise InputError(
+                f"timezone must be one that the server knows (see pg_timezone_names), not {shown(timezone)}"
+            )
+        name = found[0]["name"]
+        session.run(statements["set_zone"], {"name": name})
+        hint = "" if servers == name or (name == UTC and servers in ALSO_UTC) else f"; the server's zone is {servers}"
+        return f"times without a zone are those of {name}{hint}"
 
     return Site(
         place=place_of(connection.place),
@@ -69,7 +83,8 @@ def site(connection: PostgresConnection, session: Session, *, now: str, seconds:
         begin_dry_run=BEGIN_DRY_RUN,
         one_at_a_time=(set_up(seconds), ONE_AT_A_TIME),
         before=before,
-        restores_rights=True,
+        has_owners=True,
+        zone=zone,
         measured="measured: everything was done, and taken back",
         id_counter=None,
         old_column=_old_column,
@@ -82,6 +97,6 @@ def _old_column(name: str, kind: str, found: str | None) -> str:
         return f"CAST(NULL AS {kind})"
     if kind == TIME and found not in TIMES:  # a text
         return f"pg_temp.prompt_studio_time(CAST({name} AS TEXT))"
-    if found == WITHOUT_ZONE:
-        return f"{name} AT TIME ZONE 'UTC'"
+    if kind == NUMBER and found not in INTEGERS:
+        return f"pg_temp.prompt_studio_number(CAST({name} AS TEXT))"
     return f"CAST({name} AS {kind})"

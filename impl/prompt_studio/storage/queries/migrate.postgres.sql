@@ -8,9 +8,17 @@
 -- Only here because of the search_path: a table that is not in the first schema is none of ours, whatever it is called.
 SELECT set_config('search_path', quote_ident(current_schema()), TRUE);
 
--- name: see_every_row
--- Only here because of row-level security: an error, and not only those rows that this user may see.
-SET LOCAL row_security = off;
+-- name: read_zone
+-- That of the server, the database or the role, which a program has that sets none itself.
+SELECT reset_val AS name FROM pg_settings WHERE name = 'TimeZone';
+
+-- name: find_zone
+-- Whether there is such a zone, and how it is written: a text that is none would be taken for one of POSIX's.
+SELECT name FROM pg_timezone_names WHERE lower(name) = lower(CAST(:name AS TEXT)) LIMIT 1;
+
+-- name: set_zone
+-- Every time without a zone is read in this one, until the transaction ends.
+SELECT set_config('timezone', :name, TRUE);
 
 -- name: lift_limit
 -- A large table may take longer than any call of the store may.
@@ -34,6 +42,58 @@ BEGIN
 EXCEPTION WHEN data_exception THEN
     RETURN ''infinity'';
 END';
+
+-- name: make_number
+-- Nor would that of a number; the least one stands for none.
+CREATE FUNCTION pg_temp.prompt_studio_number(value TEXT) RETURNS BIGINT LANGUAGE plpgsql AS '
+BEGIN
+    RETURN CAST(value AS BIGINT);
+EXCEPTION WHEN data_exception THEN
+    RETURN -9223372036854775808;
+END';
+
+-- name: view_sequences
+-- Where the old ids come from: the sequence of the default, whether or not the column owns it, and the one it owns.
+CREATE TEMP VIEW prompt_studio_old_sequences AS
+WITH ids AS (
+    SELECT old.oid, old.relname, attnum FROM pg_class AS old JOIN pg_attribute ON attrelid = old.oid AND attname = 'id'
+    WHERE relnamespace = CAST(current_schema() AS REGNAMESPACE)
+        AND relname IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
+),
+feeding AS MATERIALIZED ( -- what asks about a sequence must not come to ask about something else
+    SELECT ids.relname, found.oid AS sequence FROM ids
+    JOIN pg_attrdef AS given ON given.adrelid = ids.oid AND given.adnum = ids.attnum
+    JOIN pg_depend AS link ON link.classid = CAST('pg_attrdef' AS REGCLASS) AND link.objid = given.oid
+        AND link.refclassid = CAST('pg_class' AS REGCLASS)
+    JOIN pg_class AS found ON found.oid = link.refobjid AND found.relkind = 'S'
+    UNION
+    SELECT ids.relname, found.oid FROM ids
+    JOIN pg_depend AS link ON link.refclassid = CAST('pg_class' AS REGCLASS) AND link.refobjid = ids.oid
+        AND link.refobjsubid = ids.attnum AND link.classid = CAST('pg_class' AS REGCLASS)
+    JOIN pg_class AS found ON found.oid = link.objid AND found.relkind = 'S'
+)
+SELECT relname, sequence FROM feeding;
+
+-- name: list_obstacles
+-- What would be lost, or could make ids come back, without anybody having said so.
+WITH old AS (
+    SELECT * FROM pg_class WHERE relnamespace = CAST(current_schema() AS REGNAMESPACE)
+        AND relname IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
+)
+SELECT 'row-level security of ' || relname || ' would go away with it, and others see every row: drop its policies and '
+    || 'disable it, migrate, then make them again' AS obstacle
+FROM old WHERE relrowsecurity OR relforcerowsecurity
+    OR EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = old.oid) -- impl: PS-MIGRATION-9
+UNION ALL
+SELECT 'nobody can say which ids ' || relname || ' gave, since their default is no sequence: set it to nextval of one '
+    || 'that stands above them all'
+FROM old JOIN pg_attribute ON attrelid = old.oid AND attname = 'id' AND atthasdef
+WHERE relname NOT IN (SELECT relname FROM prompt_studio_old_sequences)
+UNION ALL
+SELECT 'this user may not read ' || CAST(CAST(sequence AS REGCLASS) AS TEXT) || ', which gives the ids of ' || relname
+    || ': grant SELECT on it'
+FROM prompt_studio_old_sequences WHERE NOT has_sequence_privilege(sequence, 'SELECT')
+ORDER BY obstacle;
 
 -- name: lock_prompt_studio_job_queue
 -- Nobody else reads or writes the jobs until this transaction ends.
@@ -71,6 +131,17 @@ UNION ALL
 SELECT 'trigger ' || tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
 WHERE NOT tgisinternal AND relnamespace = CAST(current_schema() AS REGNAMESPACE)
     AND relname IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
+UNION ALL
+SELECT 'foreign key ' || relname || '.' || attname || ' to ' || CAST(CAST(confrelid AS REGCLASS) AS TEXT)
+FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
+JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
+WHERE contype = 'f' AND relnamespace = CAST(current_schema() AS REGNAMESPACE)
+    AND relname IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
+UNION ALL
+SELECT 'place of ' || relname || ' in the publication ' || pubname FROM pg_publication_rel
+JOIN pg_publication ON pg_publication.oid = prpubid JOIN pg_class ON pg_class.oid = prrelid
+WHERE relnamespace = CAST(current_schema() AS REGNAMESPACE)
+    AND relname IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
 ORDER BY name;
 
 -- name: list_rights
@@ -79,12 +150,25 @@ WITH old AS (
     SELECT oid, relname, relowner, relacl FROM pg_class WHERE relnamespace = CAST(current_schema() AS REGNAMESPACE)
         AND relname IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
 ),
+given AS (
+    SELECT relname, relowner, '' AS part, relacl AS acl FROM old
+    UNION ALL
+    SELECT relname, relowner, format(' (%%I)', attname), attacl FROM old JOIN pg_attribute ON attrelid = old.oid
+    WHERE (relname, attname) IN ( -- a column that nobody knows goes away
+        SELECT CASE relname WHEN 'prompt_studio_old_jobs' THEN CAST('prompt_studio_job_queue' AS NAME)
+            ELSE CAST('prompt_studio_idempotency' AS NAME) END, attname
+        FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        WHERE relnamespace = pg_my_temp_schema() AND relname IN ('prompt_studio_old_jobs', 'prompt_studio_old_keys')
+    )
+),
 rights AS (
-    SELECT relname, privilege_type,
+    SELECT relname, privilege_type || part AS privilege, is_grantable,
         CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS grantee
-    FROM old, aclexplode(relacl) WHERE grantee <> relowner
+    FROM given, aclexplode(acl) WHERE grantee <> relowner
 )
-SELECT 1 AS place, format('GRANT %%s ON %%I TO %%s', privilege_type, relname, grantee) AS sql FROM rights
+SELECT 1 AS place, format(
+    'GRANT %%s ON %%I TO %%s%%s', privilege, relname, grantee, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END
+) AS sql FROM rights
 UNION
 SELECT 1, format('GRANT SELECT ON prompt_studio_schema TO %%s', grantee) FROM rights
 UNION
@@ -96,11 +180,9 @@ ORDER BY place, sql;
 -- name: last_ids
 -- The highest ids that were ever given, also to rows that are gone.
 SELECT
-    CASE WHEN to_regclass('prompt_studio_job_queue') IS NOT NULL THEN
-        pg_sequence_last_value(CAST(pg_get_serial_sequence('prompt_studio_job_queue', 'id') AS REGCLASS)) END AS job_id,
-    CASE WHEN to_regclass('prompt_studio_idempotency') IS NOT NULL THEN
-        pg_sequence_last_value(CAST(pg_get_serial_sequence('prompt_studio_idempotency', 'id') AS REGCLASS)) END
-        AS key_id;
+    MAX(CASE relname WHEN 'prompt_studio_job_queue' THEN pg_sequence_last_value(sequence) END) AS job_id,
+    MAX(CASE relname WHEN 'prompt_studio_idempotency' THEN pg_sequence_last_value(sequence) END) AS key_id
+FROM prompt_studio_old_sequences;
 
 -- name: convert_jobs
 -- The jobs in their new form, what was done to each, and what forbids it.
@@ -159,6 +241,9 @@ SELECT id,
         OR created_at IS NULL AS default_given,
     made > ${now} AS future,
     CASE
+        WHEN id IS NULL THEN 'the id is none'
+        WHEN -9223372036854775808 IN (id, entity_id, project_id, priority, retry_count, max_retries)
+            THEN 'a number is none'
         WHEN payload IS NULL OR NOT pg_temp.prompt_studio_is_json(payload) THEN 'the payload is not JSON'
         WHEN NOT pg_temp.prompt_studio_is_json(result) THEN 'the result is not JSON'
         WHEN created_at NOT BETWEEN '0001-01-02' AND '9999-12-30' OR started_at NOT BETWEEN '0001-01-02' AND '9999-12-30'
@@ -173,13 +258,14 @@ SELECT id,
 FROM counted;
 
 -- name: list_suspects
--- The jobs with JSON that may be too deep for the store, or may have a number that is too long: 641 digits in a row, in
--- parts, since a pattern repeats at most 255 times.
+-- The jobs with JSON that may be too deep for the store, may have a number that is too long (641 digits in a row, in
+-- parts, since a pattern repeats at most 255 times), or a character that it refuses, which is then an escape.
 SELECT id FROM prompt_studio_new_jobs
 WHERE length(payload) - length(replace(replace(payload, '[', ''), '{', '')) > 100
     OR length(result) - length(replace(replace(result, '[', ''), '{', '')) > 100
     OR (length(payload) > 640 AND payload ~ '[0-9]{255}[0-9]{255}[0-9]{131}')
     OR (length(result) > 640 AND result ~ '[0-9]{255}[0-9]{255}[0-9]{131}')
+    OR payload ~ '\\u(0000|[dD][89a-fA-F])' OR result ~ '\\u(0000|[dD][89a-fA-F])'
 ORDER BY id;
 
 -- name: convert_keys
@@ -198,6 +284,8 @@ SELECT id, entity_type, idempotency_key, user_id, entity_id,
         AS canonical_id, -- impl: PS-MIGRATION-8
     created_at IS NULL AS time_given,
     CASE
+        WHEN id IS NULL THEN 'the id is none'
+        WHEN -9223372036854775808 IN (id, entity_id) THEN 'a number is none'
         WHEN created_at NOT BETWEEN '0001-01-02' AND '9999-12-30' THEN 'a time cannot be read'
         WHEN entity_id IS NULL THEN 'the entity is missing'
     END AS complaint

@@ -9,12 +9,12 @@ from typing import Final
 
 from prompt_studio.clock import Clock
 from prompt_studio.config import Settings
-from prompt_studio.errors import DatabaseError
+from prompt_studio.errors import DatabaseError, InputError
 from prompt_studio.jobs import JobRow
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 from prompt_studio.storage.claims import OneWriterClaims
 from prompt_studio.storage.dialect import Row
-from prompt_studio.storage.migrating import Site
+from prompt_studio.storage.migrating import UTC, Site
 from prompt_studio.storage.rows import job_row
 from prompt_studio.storage.sqlite.connection import (
     INJECTED_CLOCK,
@@ -27,7 +27,7 @@ from prompt_studio.storage.sqlite.schema import language, place_of, prepare
 from prompt_studio.storage.sqlite.transactions import BEGIN_WRITE
 from prompt_studio.storage.statements import Statements, load_statements, query_text
 from prompt_studio.storage.transactions import Session, Sessions
-from prompt_studio.values import instant
+from prompt_studio.values import instant, shown
 
 
 class SqliteDialect:
@@ -75,8 +75,14 @@ class SqliteDialect:
         """How jobs are claimed: under the write lock, and no other."""
         return OneWriterClaims(self, sessions)
 
-    def migration(self, *, dry_run: bool) -> Site:
-        """How the file is migrated, on a connection of its own; on a dry run a private copy of it."""
+    def migration(self, *, dry_run: bool, timezone: str) -> Site:
+        """How the file is migrated, on a connection of its own; on a dry run a private copy of it.
+
+        Raises:
+            InputError: another zone than UTC.
+        """
+        if timezone != UTC:
+            raise InputError(f"timezone must be UTC for a file, since SQLite wrote the times, not {shown(timezone)}")
         kind = CopyConnection if dry_run else MigratingConnection
         connection = kind(self._path, clock=self._clock, identity=None, create=self._create)
         session = Session(connection, BEGIN_WRITE, retry_seconds=self._settings.write_retry_seconds, one_writer=True)
