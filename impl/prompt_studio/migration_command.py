@@ -17,8 +17,8 @@ NOT_DONE: Final = 1
 
 _EPILOG: Final = (
     "Stop the programs that use the database first, and look at a dry run. Everything happens in one transaction: "
-    "whatever goes wrong, the database stays as it was. A dry run does all of it and rolls it back: on a private copy of "
-    "a file; on Postgres under the same locks, and it waits no longer for others than a migration does."
+    "whatever goes wrong, the database stays as it was. A dry run does all of it and rolls it back: on a private copy "
+    "of a file; on Postgres under the same locks, and it waits no longer for others than a migration does."
 )
 
 
