@@ -162,6 +162,28 @@ class Evidence:
         return [call for call in self.history.of("acquire") if call.pending]
 
     @cached_property
+    def gone(self) -> dict[str, int]:
+        """When it was known of a process that was killed that it holds nothing any more."""
+        return {str(call.asked.process): call.invoked for call in self.history.of("gone")}
+
+    def is_gone(self, process: str, instant: int) -> bool:
+        """Whether a process was killed, and could hold nothing any more at this instant."""
+        return self.gone.get(process, instant) < instant
+
+    def may_have_failed_another(self, call: Call) -> bool:
+        """Whether an acquire may have failed an exhausted job, by the times at which such jobs were failed."""
+        if call.responded is None:
+            return True
+        least, most = self.history.timeline.least(call.invoked), self.history.timeline.most(call.responded)
+        return any((least or 0) <= moment and (most is None or moment <= most) for moment in self.exhausted)
+
+    @cached_property
+    def exhausted(self) -> list[int]:
+        """When jobs were failed that had no execution left."""
+        spent = [row for row in self.remains.jobs if row.status == "failed" and row.closed_token is None]
+        return [row.completed_at for row in spent if row.completed_at is not None]
+
+    @cached_property
     def with_token(self) -> dict[Attempt, list[Call]]:
         """The calls that carried a token, by it."""
         return _grouped((_attempt_asked(call), call) for call in self.history.of(*WITH_TOKEN))

@@ -15,9 +15,11 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 SUFFIX: Final = ".history"
 
-Operation = Literal["create", "acquire", "renew", "complete", "fail", "release", "cancel", "record", "lookup", "tick"]
+Operation = Literal[
+    "create", "acquire", "renew", "complete", "fail", "release", "cancel", "record", "lookup", "tick", "gone"
+]
 Kind = Literal[
-    "row", "none", "recorded", "found", "ticked", "conflict", "broken",
+    "row", "none", "recorded", "found", "ticked", "gone", "conflict", "broken",
     "applied", "already", "not_found", "lease_lost", "terminal", "refused",
 ]  # fmt: skip
 Scope = tuple[str, str, str | None]
@@ -62,6 +64,7 @@ class Asked(NamedTuple):
     entity_id: int | None = None  # what a create is for, or what a record proposes
     scope: Scope | None = None
     moment: int | None = None  # what a tick sets the shared clock to
+    process: str | None = None  # whose sessions the server has seen the end of, after a kill
 
     def __str__(self) -> str:
         named = {name: value for name, value in self._asdict().items() if name != "operation" and value is not None}
@@ -196,7 +199,7 @@ class History:
         yield from (call for call in self._pending if call.invoked <= end)
 
     def __len__(self) -> int:
-        return sum(call.asked.operation != "tick" for call in self.calls)
+        return sum(call.asked.operation not in {"tick", "gone"} for call in self.calls)
 
 
 def calls_of(process: str, content: bytes) -> Iterator[Call]:

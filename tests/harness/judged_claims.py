@@ -163,11 +163,22 @@ def _taken(seen: Evidence, job_id: int, token: int, status: str) -> tuple[int, l
 def _may_be_held(seen: Evidence, call: Call, span: Span) -> bool:
     """Whether anybody else may have held the job against the caller at some instant of the call."""
     if seen.holding.rows:
-        beside = list(seen.history.during(call.invoked, call.invoked if call.responded is None else call.responded))
+        until = call.invoked if call.responded is None else call.responded
+        beside = [
+            other
+            for other in seen.history.during(call.invoked, until)
+            if not (other.pending and seen.is_gone(other.process, call.invoked))
+        ]
         rivals = [other for other in beside if other.asked.operation == "acquire" and other.process != call.process]
         at_first = seen.history.during(span.start, span.start)
-        early = [other for other in at_first if other.asked.operation == "acquire" and _is_early(other, span)]
-        if any(_may_hold_row(other, early, span) for other in rivals):
+        early = [
+            other
+            for other in at_first
+            if other.asked.operation == "acquire"
+            and _is_early(other, span)
+            and not (other.pending and seen.is_gone(other.process, call.invoked))
+        ]
+        if any(_may_hold_row(seen, other, early, span) for other in rivals):
             return True
         if any(other.asked.job_id == span.job.id for other in beside):
             return True
@@ -179,14 +190,15 @@ def _is_early(other: Call, span: Span) -> bool:
     return other.invoked < span.start and (other.responded is None or other.responded > span.start)
 
 
-def _may_hold_row(other: Call, early: list[Call], span: Span) -> bool:
+def _may_hold_row(seen: Evidence, other: Call, early: list[Call], span: Span) -> bool:
     """Whether an acquire may have held the row for a while, although it did not get the job.
 
     It looks at the best queued and at the best expired one, holds both, and takes the better. It lets go of that one,
     too, and begins again, if its lock is refused, or if the row is not any more what it was when the call began. Both
-    happen to calls that began before the job was free, and can then happen to those that meet such a call.
+    happen to calls that began before the job was free, and can then happen to those that meet such a call. It begins
+    again, too, after it has failed an exhausted job, for which it held the best queued one as well.
     """
-    if other.job is None or other.job.was_reclaim is not span.expired:
+    if other.job is None or other.job.was_reclaim is not span.expired or seen.may_have_failed_another(other):
         return True
     return any(one is other or one.overlaps(other) for one in early)
 
@@ -194,11 +206,13 @@ def _may_hold_row(other: Call, early: list[Call], span: Span) -> bool:
 def _may_hold_lock(seen: Evidence, call: Call, span: Span) -> Iterator[bool]:
     """For each other session that took the job, or may have, whether it may not yet have given its lock back."""
     for other in seen.pending_acquires:
-        yield other.process != call.process and not call.before(other)
+        left = seen.is_gone(other.process, call.invoked)
+        yield other.process != call.process and not call.before(other) and not left
     for token in seen.tokens.get(span.job.id, []):
         attempt = (span.job.id, token)
         for taker in seen.acquires[attempt]:
-            yield taker.process != call.process and not call.before(taker) and not _has_learned(seen, taker, call)
+            over = _has_learned(seen, taker, call) or seen.is_gone(taker.process, call.invoked)
+            yield taker.process != call.process and not call.before(taker) and not over
 
 
 def _has_learned(seen: Evidence, taker: Call, call: Call) -> bool:

@@ -59,6 +59,7 @@ class Location:
         open: opens the database in a process.
         tables: what is in it when all is quiet, and how many advisory locks are held.
         locked: the numbers whose advisory locks are held, by whomever; a job's lock has its id.
+        sessions: the server processes of all its sessions; none where there is no server.
         dispose: takes away what `fresh` made outside of the directory.
         real_time: the clock by which the database goes when no shared one is given.
     """
@@ -69,6 +70,7 @@ class Location:
     open: Opener
     tables: Callable[[str], Tables]
     locked: Callable[[str], list[int]]
+    sessions: Callable[[str], set[int]]
     dispose: Callable[[str], None]
     real_time: Callable[[str], Readable]
 
@@ -143,6 +145,12 @@ def _locked(address: str) -> list[int]:
     return [number for (number,) in rows]
 
 
+def _sessions(address: str) -> set[int]:
+    with psycopg.connect(address, autocommit=True) as connection:
+        rows = connection.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database()").fetchall()
+    return {number for (number,) in rows}
+
+
 def _postgres_dispose(address: str) -> None:
     shared_server().drop_database(str(conninfo_to_dict(address)["dbname"]))
 
@@ -166,6 +174,12 @@ def _unlocked(address: str) -> list[int]:
     return []
 
 
+def _no_sessions(address: str) -> set[int]:
+    """Say that nobody is left: what a dead process had locked in a file is free at once."""
+    del address
+    return set()
+
+
 def _machine_time(address: str) -> MachineTime:
     del address
     return MachineTime()
@@ -176,7 +190,7 @@ def _keep(address: str) -> None:
 
 
 SQLITE: Final = Location(
-    "sqlite", _sqlite_fresh, _sqlite_time, _sqlite_open, _sqlite_tables, _unlocked, _keep, _machine_time
+    "sqlite", _sqlite_fresh, _sqlite_time, _sqlite_open, _sqlite_tables, _unlocked, _no_sessions, _keep, _machine_time
 )
 WITH_LOCKS: Final = Location(
     "postgres",
@@ -185,6 +199,7 @@ WITH_LOCKS: Final = Location(
     _postgres_open_with_locks,
     _postgres_tables,
     _locked,
+    _sessions,
     _postgres_dispose,
     ServerTime,
 )

@@ -12,10 +12,11 @@ from tests.harness.history import Asked, History, Seen, Told
 from tests.harness.judged_claims import weighed
 from tests.harness.judgement import judge
 from tests.harness.locations import Location, lock_counts
-from tests.harness.processes import Pool, Trouble
+from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
 from tests.harness.processes_layer import RaceResult
 from tests.harness.recorder import RecordedDatabase, Recorder
 from tests.processes.participant import Participant, Setting
+from tests.processes.sessions import sessions_of
 
 START: Final = 1_700_000_000_000
 """Where the shared clock begins, in milliseconds since 1970."""
@@ -139,6 +140,20 @@ class Arena:
         for number in self.pool.numbers:
             self.pool.ask(number, work, *arguments, **named)
         self.pool.begin_together()
+
+    def bury(self, process: str) -> None:
+        """Wait until the server has nothing left of a process that was killed, and note it: it holds nothing any more.
+
+        Raises:
+            Trouble: it does not end.
+        """
+        noted = sessions_of(self.setting.directory, process)
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while noted & self.setting.location.sessions(self.setting.address):
+            if time.monotonic() > deadline:
+                raise Trouble(f"{process} was killed, and after {LIMIT_SECONDS:g} s the server still has its sessions")
+        self._recorder.asked(Asked("gone", process=process))
+        self._recorder.told(Told("gone"))
 
     def found(self, name: str, sentence: str) -> None:
         """Note what the race itself has seen to be wrong."""

@@ -14,6 +14,7 @@ from tests.harness.locations import Location, lock_counts
 from tests.harness.processes import LIMIT_SECONDS, Seat, Trouble
 from tests.harness.recorder import RecordedDatabase, Recorder
 from tests.harness.shared_time import Readable, SharedTime
+from tests.processes.sessions import note_sessions
 
 LEASE_SECONDS_MAX: Final = 3
 """The longest lease that is drawn in a storm, where leases are to end soon."""
@@ -55,7 +56,9 @@ class Participant:
     def enter(self, setting: Setting) -> None:
         """Open the database and a history."""
         self._dice.seed(f"{setting.seed}/{self._seat.number}/{self._seat.life}")
-        self._recorder = Recorder(setting.directory, name_of(self._seat.number, self._seat.life))
+        process = name_of(self._seat.number, self._seat.life)
+        note_sessions(setting.directory, process)
+        self._recorder = Recorder(setting.directory, process)
         self._recorded = RecordedDatabase(setting.location.open(setting.address, setting.time), self._recorder)
         self._clock = setting.time or setting.location.real_time(setting.address)
 

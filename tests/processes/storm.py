@@ -105,6 +105,7 @@ class Nemesis:
         self._pool.kill(victim)
         self._arena.faults.kills += 1
         self._arena.faults.cut_off += any(call.pending for call in self._calls(victim))
+        self._arena.bury(name_of(victim, self._pool.life(victim)))
         self._pool.revive(victim)
         self._pool.ask(victim, Participant.enter, self._arena.setting)
         self._pool.answer(victim)

@@ -179,6 +179,46 @@ class TestWeighed:
         story.acquire("b", 1, at=(150, 250))
         assert self.weighed(story, Holding()) == (0, 0)
 
+    @pytest.mark.parametrize(("gone", "counts"), [(False, (0, 1)), (True, (1, 0))])
+    @pytest.mark.parametrize("holding", [HELD, LOCKED])
+    def test_excuses_nobody_for_one_who_is_gone(self, holding: Holding, counts: tuple[int, int], *, gone: bool) -> None:
+        story = two_queued()
+        story.say("dead", Asked("acquire"), None)
+        if gone:
+            story.say("umpire", Asked("gone", process="dead"), Told("gone"))
+        story.acquire("a", 2)
+        assert self.weighed(story, holding) == counts
+
+
+class TestRows:
+    """Where a call holds the rows that it looks at."""
+
+    def names(self, story: Story) -> list[str]:
+        return [name for finding in story.findings(holding=HELD) for name in finding.names]
+
+    def test_of_the_dead_are_free(self) -> None:
+        story = two_queued()
+        story.say("dead", Asked("acquire"), None)
+        story.say("umpire", Asked("gone", process="dead"), Told("gone"))
+        story.none("a")
+        story.rows_of([1, 2])
+        assert "INV-NONE-IS-EMPTY" in self.names(story)
+
+    @pytest.mark.parametrize(("failed_at", "broken"), [(START + LEASE, []), (START, ["INV-NONE-IS-EMPTY"])])
+    def test_are_held_by_a_call_that_fails_an_exhausted_job_first(self, failed_at: int, broken: list[str]) -> None:
+        """It holds the best queued one meanwhile, and then takes another, better one that was made since."""
+        story = Story()
+        story.create(1, priority=6, limit=1)
+        story.acquire("a", 1)
+        story.tick(LEASE)
+        story.create(2, priority=4)
+        story.create(3, priority=5, at=(150, 160))
+        story.none("b", at=(130, 140))
+        story.acquire("c", 3, at=(120, 200))
+        story.row(1, status="failed", completed_at=failed_at)
+        story.rows_of([2, 3])
+        assert [name for name in self.names(story) if name == "INV-NONE-IS-EMPTY"] == broken
+
 
 class TestNoEarlyClaim:
     @pytest.mark.parametrize(("after", "broken"), [(LEASE - 1, ["PS-CONCURRENCY-7"]), (LEASE, [])])

@@ -140,9 +140,11 @@ class Scheduler:
         """The name of the store."""
         return self._ground.location.name
 
-    def run(self, scenario: Scenario, choose: Choose, *, look: bool = False) -> Run:
-        """Play one schedule. `look`: at everything after each step, which takes time."""
-        run = _Play(self._pool, self._ground, scenario, self._workers(scenario), look=look).run(choose)
+    def run(
+        self, scenario: Scenario, choose: Choose, *, look: bool = False, tell: Callable[[Step], None] | None = None
+    ) -> Run:
+        """Play one schedule. `look`: at everything after each step, which takes time; `tell`: of each step."""
+        run = _Play(self._pool, self._ground, scenario, self._workers(scenario), look=look).run(choose, tell)
         run.has_locks = self._locks
         return run
 
@@ -180,7 +182,7 @@ class _Play:
         self._run = Run(scenario, ground.begin(scenario))
         self._calls = 0
 
-    def run(self, choose: Choose) -> Run:
+    def run(self, choose: Choose, tell: Callable[[Step], None] | None) -> Run:
         current: str | None = None
         self._snap()
         while enabled := self._enabled():
@@ -188,6 +190,8 @@ class _Play:
                 raise Trouble(f"{self._run.scenario.name}: no end after {STEPS_MAX} steps")
             current = choose(len(self._run.steps), current, enabled)
             self._step(self._lanes[current], tuple(enabled))
+            if tell is not None:
+                tell(self._run.steps[-1])
             self._snap()
         stuck = [lane.name for lane in self._lanes.values() if lane.phase != "ended"]
         if stuck:
