@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 COVERAGE := $(BIN)/coverage
+MINUTES ?= 5
 # What must be covered to the last branch; everything else is only measured.
 COVERED := model/prompt_studio_model/*,impl/prompt_studio/storage/*
 
@@ -15,7 +16,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv stateful test check format explore mutants wheel clean
+.PHONY: help venv stateful test fuzz check format explore mutants wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ test: $(STAMP) ## Everything that a change must pass, with branch coverage
 	[ $$cases = 0 ] && [ $$stateful = 0 ]
 	$(COVERAGE) combine --quiet
 	$(COVERAGE) report --include='$(COVERED)' --fail-under=100
+
+fuzz: $(STAMP) ## The nightly run: schedules for MINUTES=5, with SEED=n, of SHARD=i/n
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SHARD),--shard $(SHARD))
 
 check: $(STAMP) ## Format, lint, types, import contracts, the repository itself
 	$(BIN)/ruff format --check

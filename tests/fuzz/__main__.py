@@ -1,0 +1,117 @@
+"""`python -m tests.fuzz`: schedules of generated scenarios on every store, for as many minutes as one likes.
+
+What reached something new is kept in a directory and played first the next time. A schedule that does not hold is
+shortened and kept in build/schedules. The exit code is 0 if all hold, 1 if one does not, 2 if nothing can be said.
+"""
+
+import argparse
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.fuzz import report
+from tests.fuzz.campaign import Campaign, Part, Shard
+from tests.fuzz.corpus import Corpus
+from tests.harness.interleaving.ground import ground_at
+from tests.harness.interleaving.scheduler import Scheduler
+from tests.harness.interleaving.session import SessionWorker
+from tests.harness.locations import LOCATIONS, Location
+from tests.harness.processes import Pool
+
+WORKERS: Final = 3
+PROGRESS_SECONDS: Final = {True: 2.0, False: 30.0}
+"""How often a line is written: to a terminal, in its place; elsewhere."""
+
+CODES: Final = {"holds": 0, "violated": 1, "inconclusive": 2}
+BUILD: Final = Path("build")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command understands."""
+    summary = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=summary[2])
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long, for all stores (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="of all scenarios; a new one unless given")
+    parser.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="every n-th scenario only")
+    parser.add_argument("--depth", type=int, default=3, help="the deepest bug to look for (default: %(default)s)")
+    parser.add_argument("--store", default="", help="only stores whose name contains this")
+    parser.add_argument("--corpus", type=Path, default=BUILD / "corpus", help="what is kept (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=BUILD / "fuzz", help="summary.json, junit.xml (%(default)s)")
+    parser.add_argument("--schedules", type=Path, default=BUILD / "schedules", help="what does not hold (%(default)s)")
+    return parser
+
+
+class Progress:
+    """A line now and then."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next = time.monotonic()
+
+    def __call__(self, part: Part) -> None:
+        """Tell of a part, if it is time to."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + PROGRESS_SECONDS[self._terminal]
+            sys.stderr.write(f"\r\033[K{report.line(part)}" if self._terminal else f"{report.line(part)}\n")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._terminal:
+            sys.stderr.write("\n")
+
+
+def run(locations: Sequence[Location], asked: argparse.Namespace, parts: list[Part]) -> None:
+    """Give each store its share of the time. What was done is in `parts`, whatever ends it."""
+    pool = Pool(WORKERS, SessionWorker, preload=("prompt_studio", "psycopg"))
+    progress = Progress()
+    try:
+        for number, location in enumerate(locations):
+            with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
+                ground = ground_at(location, Path(directory))
+                try:
+                    corpus = Corpus(asked.corpus, location.name)
+                    campaign = Campaign(Scheduler(pool, ground), corpus, asked.schedules, asked.depth, progress)
+                    parts.append(campaign.part)
+                    left = asked.until - time.monotonic()
+                    until = time.monotonic() + left / (len(locations) - number)
+                    campaign.run(asked.shard.seeds(asked.seed), until)
+                finally:
+                    pool.restore()
+                    pool.all(SessionWorker.leave)
+                    ground.close()
+    finally:
+        progress.end()
+        pool.close()
+
+
+def main(arguments: Sequence[str] | None = None, locations: Sequence[Location] = LOCATIONS) -> int:
+    """Run, and write what came of it."""
+    asked = parser().parse_args(arguments)
+    asked.seed = random.SystemRandom().randrange(2**16) if asked.seed is None else asked.seed
+    asked.until = time.monotonic() + 60 * asked.minutes
+    chosen = [location for location in locations if asked.store in location.name]
+    if not chosen:
+        names = ", ".join(repr(location.name) for location in locations)
+        sys.stderr.write(f"no store is named {asked.store!r}: there are {names}\n")
+        return CODES["inconclusive"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends it so wants the summary, too
+    parts: list[Part] = []
+    cut_short = False
+    try:
+        run(chosen, asked, parts)
+    except KeyboardInterrupt:
+        cut_short = True
+    shard = f"{asked.shard.number}/{asked.shard.of}"
+    report.write(asked.out, parts, asked.seed, shard, cut_short=cut_short)
+    sys.stdout.write("\n".join(report.lines(parts, asked.seed, shard, cut_short=cut_short)) + "\n")
+    return CODES[report.verdict(parts, cut_short=cut_short)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""What a run came to: for people, as JSON, and as JUnit has it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from prompt_studio_model.checking.explore import Verdict
+from tests.fuzz.campaign import Part
+
+
+def verdict(parts: list[Part], *, cut_short: bool) -> Verdict:
+    """Violated if any schedule was; holds if all of them do, and there were some on each store."""
+    if any(part.violations for part in parts):
+        return "violated"
+    if cut_short or not parts or any(part.troubles or not part.scenarios for part in parts):
+        return "inconclusive"
+    return "holds"
+
+
+def line(part: Part) -> str:
+    """A store's part in one line."""
+    seconds = sum(one.seconds for one in part.explorers.values())
+    rate = part.schedules / seconds if seconds else 0
+    return (
+        f"{part.store}: {part.schedules:,} schedules of {part.scenarios:,} scenarios, {rate:.0f}/s, "
+        f"{part.signatures} signatures, {part.corpus} kept, {len(part.violations)} violated"
+    )
+
+
+def lines(parts: list[Part], seed: int, shard: str, *, cut_short: bool) -> list[str]:
+    """The summary."""
+    told = [f"seed {seed}, shard {shard}"]
+    for part in parts:
+        told.append(line(part))
+        for name, one in part.explorers.items():
+            told.append(
+                f"  {name:<10} {one.schedules:>8,} schedules {one.steps:>10,} steps {one.waits:>7,} waits "
+                f"{one.excused:>5} excused {one.new:>4} new"
+            )
+        told.append(
+            f"  a bug of depth {part.depth} in all scenarios was missed with a probability of at most {part.missed:.2g}"
+            f"; {part.dropped} kept schedules reach nothing of their own any more"
+        )
+        told += [f"  {why}" for why in (*part.violations, *part.troubles)]
+    told += ["the run was cut short"] if cut_short else []
+    return [*told, f"verdict: {verdict(parts, cut_short=cut_short)}"]
+
+
+def write(directory: Path, parts: list[Part], seed: int, shard: str, *, cut_short: bool) -> None:
+    """Write `summary.json` and `junit.xml`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    told: dict[str, Any] = {
+        "verdict": verdict(parts, cut_short=cut_short),
+        "seed": seed,
+        "shard": shard,
+        "stores": [asdict(part) | {"missed": part.missed} for part in parts],
+    }
+    (directory / "summary.json").write_text(json.dumps(told, indent=1) + "\n")
+    ET.ElementTree(_suite(parts)).write(directory / "junit.xml", encoding="unicode", xml_declaration=True)
+
+
+def _suite(parts: list[Part]) -> ET.Element:
+    cases = [(part, name, one) for part in parts for name, one in part.explorers.items()]
+    suite = ET.Element(
+        "testsuite",
+        name="fuzz",
+        tests=str(len(cases)),
+        failures=str(sum(bool(one.violations) for _, _, one in cases)),
+        errors=str(sum(bool(one.troubles) for _, _, one in cases)),
+    )
+    for part, name, one in cases:
+        case = ET.SubElement(suite, "testcase", classname=part.store, name=name, time=f"{one.seconds:.3f}")
+        for tag, texts in (("failure", one.violations), ("error", one.troubles)):
+            for text in texts:
+                ET.SubElement(case, tag, message=text.splitlines()[0]).text = text
+    return suite

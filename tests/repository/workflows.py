@@ -1,0 +1,35 @@
+"""What the workflows run: nothing but targets of the Makefile, which a developer can run, too."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+WORKFLOWS: Final = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+_RUN: Final = re.compile(r"^\s*(?:- )?run:(?P<command>.*)$", re.MULTILINE)
+_MAKE: Final = re.compile(r"make (?P<target>[a-z]+)(?: [A-Z]+=(?:\$\{\{ [\w.]+ \}\}|[\w./-])+)*")
+_USES: Final = re.compile(r"^\s*(?:- )?uses:\s*(?P<action>\S+)", re.MULTILINE)
+_PINNED: Final = re.compile(r"actions/[\w-]+@v\d+")
+
+
+def targets(makefile: str) -> set[str]:
+    """The targets that a Makefile explains."""
+    return set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE))
+
+
+def troubles(workflow: str, known: set[str]) -> Iterator[str]:
+    """What a workflow runs that is no target of the Makefile, or uses in no fixed major version."""
+    for found in _RUN.finditer(workflow):
+        command = found["command"].strip()
+        made = _MAKE.fullmatch(command)
+        if made is None or made["target"] not in known:
+            yield f"run: {command}"
+    for found in _USES.finditer(workflow):
+        if _PINNED.fullmatch(found["action"]) is None:
+            yield f"uses: {found['action']}"
+    if "permissions:\n  contents: read\n" not in workflow:
+        yield "more rights than to read"
+    if workflow.count("runs-on:") != workflow.count("timeout-minutes:"):
+        yield "a job without a limit of time"
