@@ -149,7 +149,7 @@ class Campaign:
         table = TABLES.get(self.part.store)
         orders = every_order(self._scheduler, scenario, preemptions=2)
         if table is not None:
-            orders = one_of_each(self._scheduler, scenario, table)
+            orders = one_of_each(self._scheduler, scenario, table, most=ORDERS_MAX)
         explorers: dict[str, Iterator[Run]] = {
             "priorities": (
                 play(scenario, prioritized(source, lanes, STEPS, source.randint(1, self.part.depth))) for _ in times

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -116,6 +116,18 @@ class TestOneOfEach:
             compared, fewer = compared + 1, fewer + (len(some) < len(every))
         assert compared > 5
         assert fewer
+
+    def test_plays_no_more_than_it_may_in_vain_or_not(self, scheduler: Scheduler) -> None:
+        played: list[int] = []
+        run, table = scheduler.run, TABLES[scheduler.location]
+
+        class Counting(Scheduler):
+            def run(self, *arguments: Any, **named: Any) -> Run:  # noqa: ANN401 - as the one that it replaces
+                played.append(1)
+                return run(*arguments, **named)
+
+        counting = Counting.__new__(Counting)
+        assert len(list(one_of_each(counting, LONG[0], table, most=30))) <= len(played) == 30
 
     def test_misses_outcomes_with_a_wrong_table(self, scheduler: Scheduler) -> None:
         right = TABLES[scheduler.location]

@@ -4,6 +4,7 @@ The bound is that of Burckhardt et al., "A randomized scheduler with probabilist
 with n lanes and at most k steps a run finds a bug of depth d with a probability of at least 1 / (n * k ** (d - 1)).
 """
 
+import math
 import random
 from collections.abc import Generator, Iterator, Sequence
 
@@ -30,15 +31,21 @@ def every_order(scheduler: Scheduler, scenario: Scenario, *, preemptions: int | 
                     prefixes.append(branch)
 
 
-def one_of_each(scheduler: Scheduler, scenario: Scenario, table: Table) -> Iterator[Run]:
+def one_of_each(scheduler: Scheduler, scenario: Scenario, table: Table, *, most: int | None = None) -> Iterator[Run]:
     """Every order that differs by more than steps that may change places: depth first, with sleep sets.
 
     A lane that was let go on at some point already is asleep on the other branches from there, until something is done
     that its step depends on; what would follow was seen. After Godefroid, "Partial-Order Methods for the Verification
     of Concurrent Systems" (1996), chapter 5. What is played in vain, since everybody is asleep in the end, is left out.
+
+    `most`: play no more than so many, in vain or not; None for no limit.
     """
 
+    left = math.inf if most is None else most
+
     def explore(prefix: list[str], asleep: dict[str, Footprint]) -> Generator[Run, None, Footprint]:
+        nonlocal left
+        left -= 1
         walk = _Walk(prefix, asleep, Reader(table))
         run = scheduler.run(scenario, walk.choose, tell=walk.tell)
         if not walk.in_vain:
@@ -47,7 +54,7 @@ def one_of_each(scheduler: Scheduler, scenario: Scenario, table: Table) -> Itera
             done = dict(sleeping)
             done[run.steps[number].lane] = walk.footprints[number]
             for lane in run.steps[number].enabled:
-                if lane not in done:
+                if lane not in done and left > 0:
                     done[lane] = yield from explore([*run.choices[:number], lane], dict(done))
         return walk.footprints[max(len(prefix) - 1, 0)]
 
