@@ -40,7 +40,6 @@ def one_of_each(scheduler: Scheduler, scenario: Scenario, table: Table, *, most:
 
     `most`: play no more than so many, in vain or not; None for no limit.
     """
-
     left = math.inf if most is None else most
 
     def explore(prefix: list[str], asleep: dict[str, Footprint]) -> Generator[Run, None, Footprint]:
