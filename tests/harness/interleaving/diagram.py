@@ -5,7 +5,7 @@ from typing import Final
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Happened, Invoked, Lost
 from tests.harness.interleaving.scheduler import CallEvent, Run
-from tests.harness.interleaving.session import Answer, Failed
+from tests.harness.interleaving.session import Answer, Failed, Told
 
 WIDTH: Final = 34
 
@@ -47,4 +47,6 @@ def _told(event: CallEvent) -> str:
             return f"{answer.kind}{' late' if answer.late else ''}"
         case Failed():
             return answer.error
+        case Told(value):
+            return str(value)
     return str(answer)

@@ -18,7 +18,7 @@ from prompt_studio_model.state import State
 from tests.harness.adapter import START, milliseconds_of
 from tests.harness.interleaving.gates import NOTICE
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.session import GATED, OneSession, SameIds
+from tests.harness.interleaving.session import GATED, OneSession, SameIds, SessionWorker, Worker
 from tests.harness.locations import SQLITE, WITH_LOCKS, Location, Tables
 from tests.harness.processes import Trouble
 from tests.harness.shared_time import SharedTime
@@ -61,6 +61,7 @@ class Ground(Protocol):
     """What the scheduler needs of a database."""
 
     location: Location
+    worker: type[Worker]
     waits_inside: bool
     time: SharedTime
 
@@ -152,6 +153,7 @@ class SqliteGround:
     """One file. A writer has all of it, so there is no place inside of a statement that another session could see."""
 
     waits_inside = False
+    worker: type[Worker] = SessionWorker
 
     def __init__(self, location: Location, directory: Path) -> None:
         self.location = location
@@ -236,10 +238,18 @@ class SqliteGround:
         self.time.set_time(milliseconds)
 
 
+def waits_among(control: "psycopg.Connection[dict[str, Any]]", server_processes: Iterable[int]) -> dict[int, set[int]]:
+    """Which of these server processes each of them waits for, if it waits for a lock."""
+    ours = list(server_processes)
+    rows = control.execute("SELECT pid, pg_blocking_pids(pid) AS blockers FROM unnest(%s::int[]) AS pid", (ours,))
+    return {row["pid"]: set(row["blockers"]).intersection(ours) for row in rows}
+
+
 class PostgresGround:
     """One database of the test server."""
 
     waits_inside = True
+    worker: type[Worker] = SessionWorker
 
     def __init__(self, location: Location, directory: Path) -> None:
         self.location = location
@@ -314,9 +324,7 @@ class PostgresGround:
 
     def blockers(self, server_processes: Iterable[int]) -> dict[int, set[int]]:
         """Which of these server processes each of them waits for, if it waits for a lock."""
-        ours = list(server_processes)
-        rows = self._rows("SELECT pid, pg_blocking_pids(pid) AS blockers FROM unnest(%s::int[]) AS pid", (ours,))
-        return {row["pid"]: set(row["blockers"]).intersection(ours) for row in rows}
+        return waits_among(self._control, server_processes)
 
     def end_sessions(self, server_processes: Iterable[int]) -> None:
         """End these server processes, and wait until they are gone."""

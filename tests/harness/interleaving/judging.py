@@ -25,7 +25,7 @@ from prompt_studio_model.state import Settings, State
 from tests.harness.interleaving.diagram import diagram
 from tests.harness.interleaving.job_moves import JobMoves
 from tests.harness.interleaving.scheduler import Run, Scheduler, Snapshot, follow
-from tests.harness.interleaving.session import Failed
+from tests.harness.interleaving.session import Failed, Told
 from tests.harness.violation import Violation
 
 STEP_PROMISES: Final = (*LEASE_PROMISES, executions_bounded, no_early_reclaim, one_effect_per_key)
@@ -180,7 +180,7 @@ def broken_by_steps(run: Run, settings: Settings) -> list[str]:
         if (before.jobs, before.keys) == (after.jobs, after.keys) and not told_now:
             continue
         answer = answers.get(call)
-        told: op.Response = op.Nothing() if answer is None or isinstance(answer, Failed) else answer
+        told: op.Response = op.Nothing() if isinstance(answer, Failed | Told | None) else answer
         if isinstance(calls[call], op.Acquire) and not _claims(before, after):
             told = op.Nothing()  # an exhausted job was failed on the way
         seen = observe(settings, before, calls[call], told, after)

@@ -1,6 +1,6 @@
 """What is to be interleaved, as data: calls in lanes. It deliberately says nothing of their order between lanes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,24 @@ class CutOff:
     """The server ends the lane's sessions, whatever they are doing."""
 
     lane: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(op.Invocation):
+    """A whole program on the lane's own connection, where the database has plain tables and no queue.
+
+    Attributes:
+        program: a function of a module. It is given the connection.
+        arguments: what else it is given.
+    """
+
+    program: Callable[..., Hashable]
+    arguments: tuple[Hashable, ...] = ()
+
+    @property
+    def operation(self) -> str:
+        """The program's name."""
+        return self.program.__name__
 
 
 Move = op.Invocation | Mine | Kill | CutOff

@@ -9,9 +9,9 @@ which of several waiters it wakes first, and whom it ends to break a deadlock.
 import marshal
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Event, Happened, History, Invoked, Lost, Returned
@@ -19,7 +19,7 @@ from prompt_studio_model.state import Job, State
 from tests.harness.interleaving.gates import INSIDE
 from tests.harness.interleaving.ground import PLACES, Ground
 from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario, happens
-from tests.harness.interleaving.session import Answer, Failed, Kept, SessionWorker
+from tests.harness.interleaving.session import Answer, Failed, Kept
 from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
 
 Phase = Literal["ready", "gate", "inside", "running", "blocked", "busy", "ended"]
@@ -81,6 +81,7 @@ class Run:
         errors: what calls failed with.
         has_locks: whether the store takes advisory locks.
         snapshots: one before the first step and one after each, if they were asked for.
+        tables: what programs left in tables of their own.
     """
 
     scenario: Scenario
@@ -94,6 +95,7 @@ class Run:
     after: State = field(default_factory=State)
     kept: dict[str, Kept] = field(default_factory=dict)
     errors: list[Failed] = field(default_factory=list)
+    tables: Hashable = ()
 
     @property
     def history(self) -> History[op.Invocation, Answer, op.Invocation]:
@@ -126,9 +128,9 @@ class _Lane:
 
 
 class Scheduler:
-    """A pool of workers on one ground."""
+    """A pool of workers on one ground. The workers are of the kind that the ground needs."""
 
-    def __init__(self, pool: Pool[SessionWorker], ground: Ground) -> None:
+    def __init__(self, pool: Pool[Any], ground: Ground) -> None:
         self._pool = pool
         self._ground = ground
         self._at_home: set[int] = set()
@@ -163,9 +165,9 @@ class Scheduler:
         return chosen
 
 
-def open_at(pool: Pool[SessionWorker], number: int, ground: Ground) -> bool:
+def open_at(pool: Pool[Any], number: int, ground: Ground) -> bool:
     """Let a worker open the database; whether it takes advisory locks there."""
-    pool.ask(number, SessionWorker.open, ground.location, ground.address_of_sessions(), ground.time)
+    pool.ask(number, ground.worker.open, ground.location, ground.address_of_sessions(), ground.time)
     return bool(pool.answer(number))
 
 
@@ -173,7 +175,7 @@ class _Play:
     """One schedule."""
 
     def __init__(
-        self, pool: Pool[SessionWorker], ground: Ground, scenario: Scenario, workers: dict[str, int], *, look: bool
+        self, pool: Pool[Any], ground: Ground, scenario: Scenario, workers: dict[str, int], *, look: bool
     ) -> None:
         self._look = look
         self._pool = pool
@@ -199,7 +201,7 @@ class _Play:
         self._run.after = self._ground.state()
         for lane in self._lanes.values():
             if lane.worker is not None:
-                self._pool.ask(lane.worker, SessionWorker.settle)
+                self._pool.ask(lane.worker, self._ground.worker.settle)
                 self._run.kept[lane.name] = self._pool.answer(lane.worker)
                 if lane.was_cut_off:  # the next schedule must not see that anything was ever lost
                     open_at(self._pool, lane.worker, self._ground)
@@ -263,7 +265,7 @@ class _Play:
         self._calls += 1
         lane.call, lane.phase = self._calls, "running"
         self._seen(Invoked(lane.call, lane.name, move))
-        self._pool.ask(self._number(lane), SessionWorker.perform, move)
+        self._pool.ask(self._number(lane), self._ground.worker.perform, move)
         self._settle()
         return True
 

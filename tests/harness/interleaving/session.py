@@ -1,9 +1,9 @@
 """What one worker process of a schedule does: it makes the calls that it is given, on a session of its own."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from prompt_studio_model import operations as op
 from tests.harness.adapter import Adapter, Database, DatabaseTrouble, RefusedByDatabase, SessionSeen, VirtualClock
@@ -27,7 +27,14 @@ class Failed:
     invariant: str | None = None
 
 
-Answer = op.Response | Failed
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a program returned."""
+
+    value: Hashable
+
+
+Answer = op.Response | Failed | Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,19 @@ class OneSession:
         """None of its business."""
         del databases
         return {}
+
+
+class Worker(Protocol):
+    """What the scheduler needs of a worker process, whatever its calls are."""
+
+    def open(self, location: Location, address: str, time: SharedTime) -> bool:
+        """Open the database; say whether what is called there takes advisory locks that outlive a call."""
+
+    def perform(self, invocation: Any) -> Answer:  # noqa: ANN401 - each kind of worker has its own calls
+        """Make a call, whose statements wait at the gate."""
+
+    def settle(self) -> Kept:
+        """Give back what a call left, and say what it was."""
 
 
 class SessionWorker:
