@@ -11,7 +11,7 @@ from tests.harness.interleaving.diagram import diagram
 from tests.harness.interleaving.judging import CONFORMANCE, ERROR, LOCKS, Judge, excuses
 from tests.harness.interleaving.scenarios import SCENARIOS
 from tests.harness.interleaving.scheduler import Run, Scheduler, follow
-from tests.harness.interleaving.session import Failed, Kept
+from tests.harness.interleaving.session import Failed, Kept, Told
 from tests.harness.violation import Violation
 
 pytestmark = pytest.mark.interleaved
@@ -31,7 +31,7 @@ def answered(run: Run, change: Callable[[op.Response], op.Response | Failed]) ->
     place = next(place for place, event in enumerate(run.events) if isinstance(event, Returned))
     event = run.events[place]
     assert isinstance(event, Returned)
-    assert not isinstance(event.answer, Failed)
+    assert not isinstance(event.answer, Failed | Told)
     run.events[place] = Returned(event.number, change(event.answer))
 
 
