@@ -18,7 +18,7 @@ from tests.harness.interleaving.programs import NOT_SERIAL, Programs, ProgramSch
 from tests.harness.interleaving.reducing import reduced
 from tests.harness.interleaving.scenario import Call
 from tests.harness.interleaving.scheduler import Run, follow
-from tests.harness.interleaving.schedules import preemptions
+from tests.harness.interleaving.schedules import Schedule, preemptions, replay
 from tests.harness.interleaving.session import Told
 from tests.harness.processes import Pool, Trouble
 from tests.interleaved.conftest import EXPLORED
@@ -36,6 +36,7 @@ from tests.interleaved.programs import (
 pytestmark = pytest.mark.interleaved
 
 PREEMPTIONS_MAX: Final = 2
+REPLAYS: Final = 50
 WAIT_SECONDS: Final = 0.05
 Make = Callable[[Path], PlainTables]
 
@@ -237,6 +238,18 @@ def leave_a_lock_and_settings(connection: Connection) -> tuple[int, str]:
     connection.execute("SET enable_seqscan = off")
     connection.commit()
     return locks, setting
+
+
+class TestADeadlock:
+    @pytest.mark.parametrize("choices", ["aabbab", "abbaba", "ababba"])
+    def test_is_broken_by_whoever_came_last_and_each_replay_is_the_same(self, on: On, choices: str) -> None:
+        scheduler = on(PlainPostgres)
+        transfer = next(one.programs for one in WRONG_ON_POSTGRES if one.shown_by == "40P01")
+        run = scheduler.run(transfer, follow(choices))
+        assert dict(outcome_of(run).answers)[choices[-1]] == "error 40P01"
+        kept = Schedule.of(run, scheduler.location)
+        for _ in range(REPLAYS):
+            assert outcome_of(replay(scheduler, transfer, kept)) == outcome_of(run)
 
 
 class TestThePatienceOfSqlite:

@@ -23,7 +23,7 @@ from psycopg import _connection_base, _cursor_base
 
 from tests.harness.processes import End
 
-STATEMENT, INSIDE = "statement", "inside"
+STATEMENT, INSIDE, WAITS = "statement", "inside", "waits"
 NOTICE: Final = "prompt_studio_test_gate "
 """What the function inside of a statement says, followed by the number of the place."""
 
@@ -60,6 +60,11 @@ class Gate:
         """Say that a statement waits on its way; it is the scheduler who lets it go on."""
         if self._thread == threading.get_ident():
             self._wire.send_bytes(marshal.dumps((INSIDE, str(place), server_process, None, False)))
+
+    def waits(self, server_process: int) -> None:
+        """Say that a statement waits for a lock, and that the server has found no deadlock in it."""
+        if self._thread == threading.get_ident():
+            self._wire.send_bytes(marshal.dumps((WAITS, "", server_process, None, False)))
 
     def was_busy(self) -> None:
         """The last statement found the database locked, and did nothing."""

@@ -63,6 +63,8 @@ class Ground(Protocol):
     location: Location
     worker: type[Worker]
     waits_inside: bool
+    tells_waits: bool
+    """Whether each wait for a lock is told by the session that waits, once it was looked at for a deadlock."""
     time: SharedTime
 
     def address_of_sessions(self) -> str:
@@ -153,6 +155,7 @@ class SqliteGround:
     """One file. A writer has all of it, so there is no place inside of a statement that another session could see."""
 
     waits_inside = False
+    tells_waits = False
     worker: type[Worker] = SessionWorker
 
     def __init__(self, location: Location, directory: Path) -> None:
@@ -249,6 +252,7 @@ class PostgresGround:
     """One database of the test server."""
 
     waits_inside = True
+    tells_waits = False
     worker: type[Worker] = SessionWorker
 
     def __init__(self, location: Location, directory: Path) -> None:

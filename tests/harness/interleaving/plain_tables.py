@@ -19,8 +19,10 @@ from tests.harness.locations import SQLITE, WITH_LOCKS, Location
 from tests.harness.postgres_server import shared_server
 from tests.harness.shared_time import MappedTime, SharedTime
 
-DEADLOCK_TIMEOUT: Final = "options=-c%20deadlock_timeout%3D5ms"
-"""What a session adds to the address of its database: nobody else is here whose wait could be taken for a deadlock."""
+WATCHED: Final = "options=-c%20deadlock_timeout%3D1ms%20-c%20log_lock_waits%3Don%20-c%20client_min_messages%3Dlog"
+"""What a session adds to the address of its database. The server looks for a deadlock once in each wait, after this
+time, and then tells the session that it goes on waiting. Whoever is let go on only after that is who closes the circle,
+and whom the server ends."""
 
 _NO_QUEUE: Final = State()
 
@@ -36,6 +38,7 @@ class _Plain:
     """What both databases have in common: there is no queue, no clock of its own, and no gate inside of a statement."""
 
     worker: type[Worker] = ProgramWorker
+    tells_waits = False
     address: str
 
     def __init__(self, location: Location, directory: Path) -> None:
@@ -132,15 +135,11 @@ class PlainPostgres(_Plain):
         self._control = psycopg.connect(self.address, autocommit=True, row_factory=dict_row)
         self._control.execute(f"SET statement_timeout = {LIMIT_MILLISECONDS}")
         self._control.execute("SET client_min_messages = warning")
-        self._may_lower = self._lower()
+        self.tells_waits = self._may_say_so()
 
     def address_of_sessions(self) -> str:
-        """With a shorter wait for a deadlock, where the server's user may say so."""
-        return (
-            f"{self.address}{'&' if '?' in self.address else '?'}{DEADLOCK_TIMEOUT}"
-            if self._may_lower
-            else self.address
-        )
+        """With what lets a session tell that it waits."""
+        return f"{self.address}{'&' if '?' in self.address else '?'}{WATCHED}" if self.tells_waits else self.address
 
     def begin(self, scenario: Scenario) -> State:
         """Put the scenario's rows into empty tables, which are as they were when they were made."""
@@ -177,9 +176,10 @@ class PlainPostgres(_Plain):
     def _run(self, script: str) -> None:
         self._control.execute(cast("Any", script))
 
-    def _lower(self) -> bool:
+    def _may_say_so(self) -> bool:
+        """Whether the server's user may set this; if not, chance says whom the server ends."""
         try:
-            self._control.execute("SET deadlock_timeout = '1s'")
+            self._control.execute("SET log_lock_waits = on")
         except errors.InsufficientPrivilege:
             return False
         return True

@@ -22,6 +22,9 @@ from tests.harness.shared_time import SharedTime
 
 _BEGINS: Final = re.compile(r"\s*BEGIN\b", re.IGNORECASE)
 
+_WAITS: Final = "ProcSleep"
+"""Where in the server it is said that a session goes on waiting: messages are in any language."""
+
 
 class WaitingCursor(sqlite3.Cursor):
     """A cursor of a connection that waits."""
@@ -101,8 +104,15 @@ class _OnPostgres:
 
     errors = psycopg.Error
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, gate: Gate) -> None:
         self.connection = psycopg.connect(address, prepare_threshold=None)
+        process = self.connection.info.backend_pid
+
+        def heard(said: psycopg.errors.Diagnostic) -> None:
+            if said.severity_nonlocalized == "LOG" and said.source_function == _WAITS:
+                gate.waits(process)
+
+        self.connection.add_notice_handler(heard)
 
     def code(self, error: Any) -> str:  # noqa: ANN401 - of `errors`
         return str(error.sqlstate or type(error).__name__)
@@ -122,8 +132,8 @@ class _OnPostgres:
         self.connection.close()
 
 
-def _opened(address: str) -> _OnSqlite | _OnPostgres:
-    return _OnPostgres(address) if "://" in address else _OnSqlite(address)
+def _opened(address: str, gate: Gate) -> _OnSqlite | _OnPostgres:
+    return _OnPostgres(address, gate) if "://" in address else _OnSqlite(address)
 
 
 class ProgramWorker:
@@ -138,7 +148,7 @@ class ProgramWorker:
         """Connect. Programs know nothing of a queue, nor of its clock; no lock of theirs outlives them."""
         del location, time
         self.leave()
-        self._session = _opened(address)
+        self._session = _opened(address, self._gate)
         return False
 
     def leave(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Event, Happened, History, Invoked, Lost, Returned
 from prompt_studio_model.state import Job, State
-from tests.harness.interleaving.gates import INSIDE
+from tests.harness.interleaving.gates import INSIDE, WAITS
 from tests.harness.interleaving.ground import PLACES, Ground
 from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario, happens
 from tests.harness.interleaving.session import Answer, Failed, Kept
@@ -124,6 +124,7 @@ class _Lane:
     call: int | None = None
     job: Job | None = None
     processes: set[int] = field(default_factory=set)
+    told_wait: bool = False
     was_cut_off: bool = False
 
 
@@ -240,7 +241,7 @@ class _Play:
         if lane.phase == "ready" and not self._begin(lane):
             self._run.steps.append(Step(lane.name, "left out", enabled, "done"))
             return
-        what, job_id = self._what(lane), lane.job_id
+        what, job_id, lane.told_wait = self._what(lane), lane.job_id, False
         if lane.phase == "inside":
             place = lane.statement
             lane.phase = "running"
@@ -326,6 +327,8 @@ class _Play:
         waits = self._ground.blockers(ours)
         if not all(waits.get(lane.server_process) for lane in running):
             return False
+        if self._ground.tells_waits and not all(lane.told_wait for lane in running):
+            return False  # the server would still look for a deadlock: then chance would say whom it ends
         if self._listen(running, 0) or _in_a_circle({lane.server_process for lane in running}, waits):
             return False  # somebody went on meanwhile; or the server will find the deadlock, and choose
         for lane in running:
@@ -362,6 +365,9 @@ class _Play:
         kind, name, server_process, job_id, busy = marshal.loads(  # noqa: S302 - our own worker's words
             self._pool.ends(self._number(lane))[1].recv_bytes()
         )
+        if kind == WAITS:
+            lane.told_wait = True
+            return
         lane.server_process = server_process
         if server_process and server_process not in lane.processes:
             lane.processes.add(server_process)
