@@ -37,14 +37,14 @@ stateful: $(STAMP) ## Check the model, and the stores against it; ends with the 
 	$(BIN)/pytest -m stateful
 
 # The case-by-case tests must reach every branch by themselves: what only a long random run reaches is reached by luck.
-# So the stateful layers are not traced. They run at the same time, since each half leaves a processor idle for most of
-# its time; what they say is shown when both have ended.
+# So the stateful layers and all other schedules are not traced. They run at the same time, since each half leaves a
+# processor idle for most of its time; what they say is shown when both have ended.
 test: $(STAMP) ## Everything that a change must pass, with branch coverage
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(BIN)/pytest -m stateful > build/stateful.log 2>&1 & stateful=$$!; \
+	@$(BIN)/pytest -m "(stateful or interleaved) and not soak" > build/stateful.log 2>&1 & stateful=$$!; \
 	trap 'kill $$stateful 2>/dev/null' INT TERM; \
-	echo "meanwhile the stateful layers run, and write to build/stateful.log"; \
-	$(COVERAGE) run -m pytest -m "not mutants and not soak and not stateful"; cases=$$?; \
+	echo "meanwhile the stateful layers and the schedules run, and write to build/stateful.log"; \
+	$(COVERAGE) run -m pytest -m "not mutants and not soak and not stateful and not interleaved"; cases=$$?; \
 	wait $$stateful; stateful=$$?; cat build/stateful.log; \
 	[ $$cases = 0 ] && [ $$stateful = 0 ]
 	$(COVERAGE) combine --quiet
