@@ -23,6 +23,8 @@ from tests.harness.stores import STORES
 
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
 STEPS_LEAST: Final = 200
+LAYER_ORDER: Final = ("model", "stateful", "interleaved", "processes")
+"""The directories of the layers, from the top down; all other tests come first."""
 _STARTED: Final = pytest.StashKey[float]()
 _SELECTED: Final = pytest.StashKey[tuple[int, int]]()
 _PASSED: Final = pytest.StashKey[set[str]]()
@@ -83,9 +85,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Count the stateful tests before and after anything is deselected."""
+    """Put the layers in their order, and count the stateful tests before and after anything is deselected."""
     collected = _stateful(items)
     yield
+    items.sort(key=_layer)
     config.stash[_SELECTED] = (_stateful(items), collected)
     if _is_whole(config):
         (config.rootpath / FILE).unlink(missing_ok=True)  # an old one must not speak for a run that never ends
@@ -153,6 +156,12 @@ def _left_out(config: pytest.Config, certificate: Certificate) -> Iterator[str]:
     yield from (f"the store {store.name} was not run" for store in STORES if store.name not in certificate.stores)
     yield from (f"{store.name} played no schedules" for store in STORES if store.name not in certificate.interleaved)
     yield from (f"{store.name} held no races" for store in STORES if store.name not in certificate.processes)
+
+
+def _layer(item: pytest.Item) -> int:
+    """Where a test stands: a wrong model makes every later layer lie, so who gives up early has asked it first."""
+    directory = item.path.parent.name
+    return LAYER_ORDER.index(directory) if directory in LAYER_ORDER else 0
 
 
 def _stateful(items: list[pytest.Item]) -> int:

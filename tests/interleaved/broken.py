@@ -109,6 +109,13 @@ BROKEN: Final = (
         names=TOKENS,
     ),
     Interleaved(
+        name="a process that was stopped past its lease completes",
+        turns=(Turn("complete_job", _BY_HOLDER, "status = 'processing'"),),
+        scenario="complete, stopped past the lease",
+        location=WITHOUT_LOCKS,
+        names=TOKENS,
+    ),
+    Interleaved(
         name="a failure asks for no token",
         turns=(Turn("fail_or_requeue_job", _BY_HOLDER, "status = 'processing'"),),
         scenario="fail, acquire",

@@ -15,7 +15,7 @@ from psycopg import _connection_base, _cursor_base
 from prompt_studio_model import operations as op
 from tests.harness.interleaving.ground import ground_at
 from tests.harness.interleaving.scenario import KEY, Mine, Scenario
-from tests.harness.interleaving.scenarios import SCENARIOS, acquire, job
+from tests.harness.interleaving.scenarios import SCENARIOS, acquire, ends_processes, job
 from tests.harness.interleaving.scheduler import Scheduler, Step, follow
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS, Location
@@ -49,8 +49,8 @@ EVERYTHING: Final = Scenario(
         "b": (acquire("b"), Mine(op.Release), op.Complete(session="b", job_id=9, token=1)),
     },
 )
-PLAYED: Final = (EVERYTHING, *(scenario for scenario in SCENARIOS if "fate" not in scenario.lanes))
-NO_STATEMENT: Final = re.compile(r"\.\.\.|tick |no statement|left out")
+PLAYED: Final = (EVERYTHING, *(scenario for scenario in SCENARIOS if not ends_processes(scenario)))
+NO_STATEMENT: Final = re.compile(r"\.\.\.|tick |stop |continue |no statement|left out")
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from tests.harness.interleaving.explorers import every_order, prioritized, switc
 from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.scenario import Scenario, happens
-from tests.harness.interleaving.scenarios import SCENARIOS, TWO_SESSIONS, WHOLE
+from tests.harness.interleaving.scenarios import SCENARIOS, TWO_SESSIONS, WHOLE, ends_processes
 from tests.harness.interleaving.scheduler import Run, Scheduler
+from tests.interleaved.conftest import EXPLORED
 
 pytestmark = pytest.mark.interleaved
 
@@ -26,11 +27,6 @@ SCHEDULES_MAX = 120
 def named(scenario: Scenario) -> str:
     """A test's name."""
     return scenario.name.replace(", ", "-").replace(" ", "_")
-
-
-def ends_processes(scenario: Scenario) -> bool:
-    """Whether a process or a session is ended in it, which takes a hundred times as long as a schedule."""
-    return "fate" in scenario.lanes
 
 
 SAMPLED = [scenario for scenario in SCENARIOS if scenario not in WHOLE]
@@ -81,6 +77,18 @@ def test_some_orders_hold(scheduler: Scheduler, judge: Judge, scenario: Scenario
         uniform(source) if number % 2 else prioritized(source, list(scenario.lanes), 20, 3) for number in range(few)
     )
     holds(judge, (scheduler.run(scenario, choose) for choose in chosen))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("scenario", [one for one in TWO_SESSIONS if one not in WHOLE], ids=named)
+def test_every_order_of_a_long_one_holds(
+    scheduler: Scheduler, judge: Judge, scenario: Scenario, request: pytest.FixtureRequest
+) -> None:
+    begun = time.monotonic()
+    runs = holds(judge, every_order(scheduler, scenario))
+    told = f"{scheduler.location}, {scenario.name}: {len(runs):,} schedules in {time.monotonic() - begun:.0f} s"
+    request.config.stash.setdefault(EXPLORED, []).append(told)
 
 
 def test_a_scenario_is_played_as_it_is_written(scheduler: Scheduler) -> None:

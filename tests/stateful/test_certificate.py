@@ -1,5 +1,7 @@
 """The certificate says `holds` only when it may: known-bad runs, each with the verdict and exit code it deserves."""
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from tests.harness.certificate import Certificate, Conformance, worst
 from tests.harness.interleaved_layer import Exhausted, InterleavedLayer, Volume
 from tests.harness.lockstep import Coverage
 from tests.harness.pairs import ALL_PAIRS
+from tests.harness.plugin import LAYER_ORDER
 from tests.harness.processes_layer import ProcessesLayer, RaceResult
 
 pytestmark = pytest.mark.conformance
@@ -238,3 +241,11 @@ class TestRun:
         project.makepyfile(test_more="import pytest\n@pytest.mark.stateful\ndef test_more(): pass")
         assert self.verdict(project, "-k", "everything") == ("none", 0)
         assert self.verdict(project, "test_everything.py") == ("none", 0)
+
+
+def test_the_layers_are_asked_from_the_top_down() -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "stateful"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100).stdout
+    directories = [line.split("/")[1] for line in told.splitlines() if line.startswith("tests/")]
+    assert [name for name in dict.fromkeys(directories) if name in LAYER_ORDER] == list(LAYER_ORDER)
+    assert directories == sorted(directories, key=LAYER_ORDER.index)

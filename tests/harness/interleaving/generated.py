@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from prompt_studio_model import operations as op
 from tests.harness.interleaving.scenario import Mine, Move, Scenario
-from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, acquire, job
+from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, STOPPED, acquire, job
 
 Item = TypeVar("Item")
 LANES: Final = ("a", "b", "c")
@@ -99,6 +99,8 @@ def generate(name: str, choose: Chooser) -> Scenario:
         lanes[lane] = (*moves, *(choose(KINDS)(lane, choose) if choose((False, False, True)) else ()))
     if choose((False, True)):
         lanes["time"] = (op.Tick(milliseconds=choose(TICKS)),)
+    elif choose((False, True)):
+        lanes["fate"] = STOPPED
     return Scenario(name, tuple(setup), lanes)
 
 

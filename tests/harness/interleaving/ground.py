@@ -5,6 +5,7 @@ for, the ground also has the gates inside of statements, and knows who waits for
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.harness.interleaving.gates import NOTICE
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.session import GATED, OneSession, SameIds, SessionWorker, Worker
 from tests.harness.locations import SQLITE, WITH_LOCKS, Location, Tables
-from tests.harness.processes import Trouble
+from tests.harness.processes import LIMIT_SECONDS, Trouble
 from tests.harness.shared_time import SharedTime
 
 LIMIT_MILLISECONDS: Final = 30_000
@@ -101,12 +102,15 @@ class Ground(Protocol):
         """Let go of everything."""
 
 
+_JOB_LOCKS: Final = f"""
+    SELECT (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT) AS id, pid FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND classid <> {_CLASS} AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 _HELD: Final = f"""
     SELECT id, locks.pid FROM prompt_studio_job_queue AS job JOIN pg_locks AS locks
     ON locks.locktype = 'transactionid' AND locks.mode = 'ExclusiveLock' AND locks.transactionid = job.xmax
-    UNION SELECT (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT), pid FROM pg_locks
-    WHERE locktype = 'advisory' AND granted AND classid <> {_CLASS} AND objsubid = 1
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    UNION {_JOB_LOCKS}
 """
 JOBS, KEYS = "prompt_studio_job_queue", "prompt_studio_idempotency"
 SCHEDULES_BETWEEN_VACUUMS: Final = 200
@@ -283,6 +287,7 @@ class PostgresGround:
             self._control.execute(f"{_EMPTIED}{_FROM_ONE}")
             self._set_time(START)
             play(scenario, self)
+            self.wait_for_locks(LIMIT_SECONDS)
             for table in (JOBS, KEYS):
                 self._run(f'CREATE TABLE "{table} {scenario.name}" AS SELECT * FROM {table}')
             self._saved[scenario.name] = self._now
@@ -313,6 +318,17 @@ class PostgresGround:
     def held(self) -> set[tuple[int, int]]:
         """Each job whose row is locked by an open transaction, or that has an advisory lock, and by which process."""
         return {(row["id"], row["pid"]) for row in self._rows(_HELD)}
+
+    def wait_for_locks(self, limit_seconds: float) -> None:
+        """Wait until nobody has a job's advisory lock: a server process that is told to end still has its own.
+
+        Raises:
+            Trouble: somebody still has one after so long.
+        """
+        deadline = time.monotonic() + limit_seconds
+        while held := self._rows(_JOB_LOCKS):
+            if time.monotonic() > deadline:
+                raise Trouble(f"before the schedule begins jobs are locked: {held}")
 
     def guard(self, server_process: int) -> None:
         """From now on statements of this server process wait inside."""

@@ -39,6 +39,23 @@ class CutOff:
     lane: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The lane's process is stopped at its gate, until it is continued.
+
+    Not while its statement waits for a lock: the server would go on without the process, and nobody would know how far.
+    """
+
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """The lane's process, which was stopped, goes on. What it knew is old by now."""
+
+    lane: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(op.Invocation):
     """A whole program on the lane's own connection, where the database has plain tables and no queue.
@@ -57,8 +74,8 @@ class Call(op.Invocation):
         return self.program.__name__
 
 
-Move = op.Invocation | Mine | Kill | CutOff
-"""One move of a lane: a call of its session, or something that happens to the world (a tick, a kill, a cut)."""
+Move = op.Invocation | Mine | Kill | CutOff | Stop | Continue
+"""One move of a lane: a call of its session, or something that happens to the world (a tick, a kill, a stop)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,19 @@ class Scenario:
     lanes: dict[str, tuple[Move, ...]]
     needs: Callable[[Any], bool] = lambda _capabilities: True
 
+    def __post_init__(self) -> None:
+        for moves in self.lanes.values():
+            stopped: list[str] = []
+            for move in moves:
+                if isinstance(move, Stop):
+                    stopped.append(move.lane)
+                elif isinstance(move, Continue):
+                    if move.lane not in stopped:
+                        raise ValueError(f"{self.name}: {move.lane} is continued and was not stopped")
+                    stopped.remove(move.lane)
+            if stopped:
+                raise ValueError(f"{self.name}: {stopped[0]} is stopped and never continued by the same lane")
+
     @property
     def sessions(self) -> list[str]:
         """The lanes that need a process."""
@@ -85,7 +115,7 @@ class Scenario:
 
 def happens(move: Move) -> bool:
     """Whether a move happens to the world, and is no call."""
-    return isinstance(move, (op.Tick, Kill, CutOff))
+    return isinstance(move, (op.Tick, Kill, CutOff, Stop, Continue))
 
 
 KEY = Scope("prompt", "key", "ann")

@@ -18,7 +18,7 @@ from prompt_studio_model.checking.history import Event, Happened, History, Invok
 from prompt_studio_model.state import Job, State
 from tests.harness.interleaving.gates import INSIDE, WAITS
 from tests.harness.interleaving.ground import PLACES, Ground
-from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario, happens
+from tests.harness.interleaving.scenario import Continue, CutOff, Kill, Mine, Move, Scenario, Stop, happens
 from tests.harness.interleaving.session import Answer, Failed, Kept
 from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
 
@@ -126,6 +126,7 @@ class _Lane:
     processes: set[int] = field(default_factory=set)
     told_wait: bool = False
     was_cut_off: bool = False
+    stopped: bool = False
 
 
 class Scheduler:
@@ -212,13 +213,18 @@ class _Play:
         for lane in self._lanes.values():
             if lane.phase == "ready" and not lane.moves:
                 lane.phase = "ended"
-        enabled = [lane.name for lane in self._lanes.values() if lane.phase in CAN_GO_ON]
+        enabled = [lane.name for lane in self._lanes.values() if lane.phase in CAN_GO_ON and self._may(lane)]
         if not enabled:  # everybody was told that the database is locked: whoever tries again finds out
-            busy = [lane for lane in self._lanes.values() if lane.phase == "busy"]
+            busy = [lane for lane in self._lanes.values() if lane.phase == "busy" and not lane.stopped]
             for lane in busy:
                 lane.phase = "gate"
             enabled = [lane.name for lane in busy]
         return enabled
+
+    def _may(self, lane: _Lane) -> bool:
+        if lane.phase == "ready" and isinstance(lane.moves[0], Stop):
+            return self._lanes[lane.moves[0].lane].phase != "blocked"
+        return not lane.stopped
 
     def _seen(self, event: CallEvent) -> None:
         self._run.events.append(event)
@@ -278,8 +284,16 @@ class _Play:
         if isinstance(move, Kill):
             self._kill(self._lanes[move.lane])
             return f"kill {move.lane}"
-        assert isinstance(move, CutOff)
+        assert isinstance(move, CutOff | Stop | Continue)
         lane = self._lanes[move.lane]
+        if isinstance(move, Stop):
+            lane.stopped = True
+            self._pool.stop(self._number(lane))
+            return f"stop {move.lane}"
+        if isinstance(move, Continue):
+            lane.stopped = False
+            self._pool.resume(self._number(lane))
+            return f"continue {move.lane}"
         lane.was_cut_off = True
         self._ground.end_sessions(lane.processes)
         lane.processes.clear()
@@ -298,7 +312,7 @@ class _Play:
         if lane.call is not None:
             self._seen(Lost(lane.call))
         self._seen(Happened(op.Crash(session=lane.name)))
-        lane.phase, lane.call, lane.job = "ready", None, None
+        lane.phase, lane.call, lane.job, lane.stopped = "ready", None, None, False
         self._wake_busy(lane)
 
     def _wake_busy(self, but: _Lane) -> None:
@@ -313,7 +327,7 @@ class _Play:
         for lane in self._lanes.values():
             if lane.phase == "blocked":
                 lane.phase = "running"  # until the server says again that it waits
-        while running := [lane for lane in self._lanes.values() if lane.phase == "running"]:
+        while running := [lane for lane in self._lanes.values() if lane.phase == "running" and not lane.stopped]:
             if self._listen(running, PROBE_SECONDS if self._ground.waits_inside else LIMIT_SECONDS):
                 continue
             if self._ground.waits_inside and self._mark_blocked(running):

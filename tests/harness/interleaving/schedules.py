@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Scope
-from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario
+from tests.harness.interleaving.scenario import Continue, CutOff, Kill, Mine, Move, Scenario, Stop
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step, deviations, follow
 
 VERSION: Final = 1
@@ -69,10 +69,11 @@ def scenario_from_json(told: dict[str, Any]) -> Scenario:
     return Scenario(told["name"], tuple(_move_from_json(call) for call in told["setup"]), lanes)
 
 
+_OURS: Final = (Mine, Kill, CutOff, Stop, Continue)
 MOVES: Final[dict[str, type[Any]]] = {
     kind.__name__: kind
-    for kind in (Mine, Kill, CutOff, *vars(op).values())
-    if isinstance(kind, type) and (kind in {Mine, Kill, CutOff} or issubclass(kind, op.Invocation))
+    for kind in (*_OURS, *vars(op).values())
+    if isinstance(kind, type) and (kind in _OURS or issubclass(kind, op.Invocation))
 }
 
 

@@ -87,6 +87,7 @@ def _met(run: Run, number: int) -> str:
         for event, during in zip(run.events, run.during, strict=True)
         if isinstance(event, Happened) and first <= during <= last
     }
+    happened |= {"stopped" for step in steps if step.what == f"stop {lane}"}
     others = any(step.lane != lane for step in steps)
     hindered = "waited" if "blocked" in outcomes else "told to wait" if "busy" in outcomes else "free"
     return ", ".join([hindered, *(["beside others"] if others else ["alone"]), *sorted(happened)])
