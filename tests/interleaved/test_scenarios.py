@@ -3,19 +3,23 @@
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prompt_studio_model.checking.history import Returned
 from tests.harness.interleaved_layer import Exhausted, InterleavedLayer
-from tests.harness.interleaving.explorers import every_order, prioritized, switches, uniform
+from tests.harness.interleaving.explorers import every_order, one_of_each, prioritized, switches, uniform
 from tests.harness.interleaving.failing import require
+from tests.harness.interleaving.independence import TABLES
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.scenario import Scenario, happens
 from tests.harness.interleaving.scenarios import SCENARIOS, TWO_SESSIONS, WHOLE, ends_processes
-from tests.harness.interleaving.scheduler import Run, Scheduler
+from tests.harness.interleaving.scheduler import Choose, Run, Scheduler
+from tests.harness.interleaving.schedules import DivergedError
 from tests.interleaved.conftest import EXPLORED
 
 pytestmark = pytest.mark.interleaved
@@ -112,3 +116,25 @@ class TestEveryOrder:
         assert counts == sorted(counts)
         assert counts[0] < counts[-1]
         assert counts[-1] <= len(list(islice(every_order(scheduler, TWO_SESSIONS[0]), 100)))
+
+    @pytest.mark.parametrize("change", [{"what": "something else"}, {"lane": "c"}], ids=["statement", "lane"])
+    def test_notices_a_beginning_that_has_become_another_one(
+        self, scheduler: Scheduler, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        play, played = scheduler.run, 0
+
+        def changing(scenario: Scenario, choose: Choose, **more: Any) -> Run:  # noqa: ANN401 - see Scheduler
+            nonlocal played
+            run = play(scenario, choose, **more)
+            played += 1
+            run.steps[0] = replace(run.steps[0], **change) if played > 1 else run.steps[0]
+            return run
+
+        monkeypatch.setattr(scheduler, "run", changing)
+        for orders in (
+            every_order(scheduler, TWO_SESSIONS[0]),
+            one_of_each(scheduler, TWO_SESSIONS[0], TABLES[scheduler.location]),
+        ):
+            played = 0
+            with pytest.raises(DivergedError, match="step 0 was"):
+                list(orders)

@@ -11,24 +11,29 @@ from collections.abc import Generator, Iterator, Sequence
 from tests.harness.interleaving.independence import Footprint, Reader, Table, independent
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step, follow
+from tests.harness.interleaving.schedules import require_branch
 
 
 def every_order(scheduler: Scheduler, scenario: Scenario, *, preemptions: int | None = None) -> Iterator[Run]:
     """Depth first: a run, and from each of its steps on each lane that could have gone on instead.
 
     `preemptions`: at most so many switches away from a lane that could have gone on; None for no limit.
+
+    Raises:
+        DivergedError: a step on the way to a branch was another one than in the run that it branches from.
     """
-    prefixes: list[list[str]] = [[]]
+    prefixes: list[tuple[list[str], list[Step]]] = [([], [])]
     while prefixes:
-        prefix = prefixes.pop()
+        prefix, was = prefixes.pop()
         run = scheduler.run(scenario, follow(prefix))
+        require_branch(run, prefix, was)
         yield run
         for number in range(len(prefix), len(run.steps)):
             step = run.steps[number]
             for lane in step.enabled:
                 branch = [*run.choices[:number], lane]
                 if lane != step.lane and (preemptions is None or switches(run, branch) <= preemptions):
-                    prefixes.append(branch)
+                    prefixes.append((branch, run.steps))
 
 
 def one_of_each(scheduler: Scheduler, scenario: Scenario, table: Table, *, most: int | None = None) -> Iterator[Run]:
@@ -39,14 +44,18 @@ def one_of_each(scheduler: Scheduler, scenario: Scenario, table: Table, *, most:
     of Concurrent Systems" (1996), chapter 5. What is played in vain, since everybody is asleep in the end, is left out.
 
     `most`: play no more than so many, in vain or not; None for no limit.
+
+    Raises:
+        DivergedError: a step on the way to a branch was another one than in the run that it branches from.
     """
     left = math.inf if most is None else most
 
-    def explore(prefix: list[str], asleep: dict[str, Footprint]) -> Generator[Run, None, Footprint]:
+    def explore(prefix: list[str], was: list[Step], asleep: dict[str, Footprint]) -> Generator[Run, None, Footprint]:
         nonlocal left
         left -= 1
         walk = _Walk(prefix, asleep, Reader(table))
         run = scheduler.run(scenario, walk.choose, tell=walk.tell)
+        require_branch(run, prefix, was)
         if not walk.in_vain:
             yield run
         for number, sleeping in walk.sleeping.items():
@@ -54,10 +63,10 @@ def one_of_each(scheduler: Scheduler, scenario: Scenario, table: Table, *, most:
             done[run.steps[number].lane] = walk.footprints[number]
             for lane in run.steps[number].enabled:
                 if lane not in done and left > 0:
-                    done[lane] = yield from explore([*run.choices[:number], lane], dict(done))
+                    done[lane] = yield from explore([*run.choices[:number], lane], run.steps, dict(done))
         return walk.footprints[max(len(prefix) - 1, 0)]
 
-    yield from explore([], {})
+    yield from explore([], [], {})
 
 
 class _Walk:
@@ -73,7 +82,7 @@ class _Walk:
 
     def choose(self, step: int, current: str | None, enabled: Sequence[str]) -> str:
         """The next of the prefix; or the same as before, if it is awake; or another that is."""
-        if step < len(self._prefix):
+        if step < len(self._prefix) and self._prefix[step] in enabled:  # else it is told after the run
             return self._prefix[step]
         awake = [lane for lane in enabled if lane not in self._asleep]
         self.in_vain = self.in_vain or not awake

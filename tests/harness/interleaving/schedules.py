@@ -130,6 +130,22 @@ def replay(scheduler: Scheduler, scenario: Scenario, schedule: Schedule) -> Run:
     return run
 
 
+def require_branch(run: Run, prefix: Sequence[str], was: Sequence[Step]) -> None:
+    """Require that a run begins with these choices, and that all but the last did what they did in the run before.
+
+    Raises:
+        DivergedError: it took another branch, from this step on.
+    """
+    for number, (lane, before) in enumerate(zip(prefix, was, strict=False)):
+        if number >= len(run.steps) or run.steps[number].lane != lane:
+            raise DivergedError(number, f"{lane}'s", run.steps[number] if number < len(run.steps) else "not there")
+        wanted, seen = _comparable(before), _comparable(run.steps[number])
+        if number == len(prefix) - 1:
+            wanted, seen = {"enabled": wanted["enabled"]}, {"enabled": seen["enabled"]}
+        if wanted != seen:
+            raise DivergedError(number, wanted, seen)
+
+
 def _comparable(step: Step) -> dict[str, Any]:
     told = asdict(step)
     del told["server_process"]
