@@ -3,7 +3,8 @@
 For each store with a bug of tests/interleaved/broken.py: how many schedules by priorities it took until the first that
 does not hold (of so many seeds: the median and the most), in what time with its judgement, how many preemptions are
 left in it when it is shortened, and how often it fails in the same way when a fresh process plays it again from its
-file.
+file. Beside it what luck does: the same calls by the same number of processes, begun together and then left alone, for
+so many rounds. A round is wrong if it comes to something that no order of the right store comes to.
 """
 
 import argparse
@@ -18,20 +19,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.harness.interleaving.explorers import prioritized
-from tests.harness.interleaving.ground import ground_at
+from tests.harness.interleaving.explorers import every_order, prioritized
+from tests.harness.interleaving.free import FreeRunner, FreeWorker
+from tests.harness.interleaving.ground import Ground, ground_at
 from tests.harness.interleaving.judging import Judge
+from tests.harness.interleaving.outcomes import Outcome, outcome_of
 from tests.harness.interleaving.reducing import reduced
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import SCENARIOS
 from tests.harness.interleaving.scheduler import Run, Scheduler
 from tests.harness.interleaving.schedules import DivergedError, Schedule, preemptions, replay
 from tests.harness.interleaving.session import SessionWorker
+from tests.harness.locations import Location
 from tests.harness.processes import Pool
 from tests.interleaved.broken import BROKEN, Interleaved
 
-WORKERS: Final = 3
+WORKERS: Final = 2
+"""As many as the lanes of each scenario, so that a round without gates has nobody in it who only looks on."""
+
 SEEDS: Final = 10
+ROUNDS: Final = 2_000
 REPLAYS: Final = 100
 SCHEDULES_MAX: Final = 2_000
 STEPS, DEPTH = 15, 3
@@ -53,22 +60,53 @@ def first_hit(scheduler: Scheduler, judge: Judge, scenario: Scenario, seed: int)
 
 
 @contextmanager
-def scheduler_of(broken: Interleaved, pool: Pool[SessionWorker]) -> Iterator[Scheduler]:
-    """A scheduler on a store with this bug."""
+def ground_of(location: Location, pool: Pool[SessionWorker] | Pool[FreeWorker]) -> Iterator[Ground]:
+    """A database at this location, for these workers."""
     with tempfile.TemporaryDirectory(prefix="bug-") as directory:
-        ground = ground_at(broken.at(broken.location), Path(directory))
+        ground = ground_at(location, Path(directory))
         try:
-            yield Scheduler(pool, ground)
+            yield ground
         finally:
             pool.restore()
             pool.all(SessionWorker.leave)
             ground.close()
 
 
+@contextmanager
+def scheduler_of(location: Location, pool: Pool[SessionWorker]) -> Iterator[Scheduler]:
+    """A scheduler on a database at this location."""
+    with ground_of(location, pool) as ground:
+        yield Scheduler(pool, ground)
+
+
+def right_outcomes(broken: Interleaved, pool: Pool[SessionWorker]) -> set[Outcome]:
+    """What every order of the bug's scenario comes to where the bug is not."""
+    with scheduler_of(broken.location, pool) as scheduler:
+        return set(map(outcome_of, every_order(scheduler, scenario_of(broken))))
+
+
+def by_luck(broken: Interleaved, pool: Pool[SessionWorker], free: Pool[FreeWorker], rounds: int) -> str:
+    """How many of so many rounds without gates come to something wrong, and which is the first."""
+    right, scenario = right_outcomes(broken, pool), scenario_of(broken)
+    with ground_of(broken.at(broken.location), free) as ground:
+        runner, begun = FreeRunner(free, ground), time.monotonic()
+        wrong = [number for number in range(1, rounds + 1) if runner.run(scenario) not in right]
+        seconds = time.monotonic() - begun
+    first = f"the first is the {wrong[0]:,}." if wrong else "so luck does not show it"
+    return (
+        f"{broken.name:<58} left alone: {len(wrong):,} of {rounds:,} rounds wrong, {first} ({rounds / seconds:.0f}/s)"
+    )
+
+
+def scenario_of(broken: Interleaved) -> Scenario:
+    """Where it must be found."""
+    return next(scenario for scenario in SCENARIOS if scenario.name == broken.scenario)
+
+
 def find(broken: Interleaved, pool: Pool[SessionWorker], file: Path, seeds: int) -> str:
     """Find it with so many seeds, keep the shortest schedule of the last, and say how it went."""
-    scenario = next(scenario for scenario in SCENARIOS if scenario.name == broken.scenario)
-    with scheduler_of(broken, pool) as scheduler:
+    scenario = scenario_of(broken)
+    with scheduler_of(broken.at(broken.location), pool) as scheduler:
         judge = Judge(scheduler)
         hits = [first_hit(scheduler, judge, scenario, seed) for seed in range(seeds)]
         _, _, found = hits[-1]
@@ -85,7 +123,7 @@ def find(broken: Interleaved, pool: Pool[SessionWorker], file: Path, seeds: int)
 def play_again(broken: Interleaved, pool: Pool[SessionWorker], file: Path, times: int) -> int:
     """How often the schedule of the file fails in the same way."""
     kept = Schedule.read(file)
-    with scheduler_of(broken, pool) as scheduler:
+    with scheduler_of(broken.at(broken.location), pool) as scheduler:
         judge = Judge(scheduler)
         same = 0
         for _ in range(times):
@@ -102,28 +140,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.interleaved_bugs", description=summary[2])
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--replays", type=int, default=REPLAYS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="without gates (default: %(default)s)")
     parser.add_argument("--only", default="", help="only bugs whose name contains this")
     parser.add_argument("--again", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     chosen = [(number, broken) for number, broken in enumerate(BROKEN) if asked.only in broken.name]
-    pool: Pool[SessionWorker] = Pool(WORKERS, SessionWorker, preload=("prompt_studio", "psycopg"))
+    with tempfile.TemporaryDirectory(prefix="bugs-") as directory:
+        for line in _lines(asked, chosen, asked.again or Path(directory)):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+        if asked.again is None:
+            again = ["--again", directory, "--replays", str(asked.replays), "--only", asked.only]
+            return subprocess.run([sys.executable, "-m", __spec__.name, *again], check=False).returncode
+    return 0
+
+
+def _lines(asked: argparse.Namespace, chosen: Sequence[tuple[int, Interleaved]], directory: Path) -> Iterator[str]:
+    preload = ("prompt_studio", "psycopg")
+    pool: Pool[SessionWorker] = Pool(WORKERS, SessionWorker, preload=preload)
+    free: Pool[FreeWorker] = Pool(WORKERS, FreeWorker, preload=preload)
     try:
-        with tempfile.TemporaryDirectory(prefix="bugs-") as directory:
-            for number, broken in chosen:
-                file = (asked.again or Path(directory)) / f"{number}.json"
-                if asked.again is None:
-                    line = find(broken, pool, file, asked.seeds)
-                else:
-                    same = play_again(broken, pool, file, asked.replays)
-                    line = f"{broken.name:<58} played again: {same} of {asked.replays} the same"
-                sys.stdout.write(f"{line}\n")
-                sys.stdout.flush()
+        for number, broken in chosen:
+            file = directory / f"{number}.json"
             if asked.again is None:
-                again = ["--again", directory, "--replays", str(asked.replays), "--only", asked.only]
-                return subprocess.run([sys.executable, "-m", __spec__.name, *again], check=False).returncode
+                yield find(broken, pool, file, asked.seeds)
+                yield by_luck(broken, pool, free, asked.rounds)
+            else:
+                same = play_again(broken, pool, file, asked.replays)
+                yield f"{broken.name:<58} played again: {same} of {asked.replays} the same"
     finally:
         pool.close()
-    return 0
+        free.close()
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import pytest
 
-from prompt_studio_model.checking.history import Invoked, Returned
 from tests.harness.interleaving.explorers import every_order, one_of_each
 from tests.harness.interleaving.independence import TABLES, Footprint, Table, Use, footprints, independent
 from tests.harness.interleaving.judging import Judge
+from tests.harness.interleaving.outcomes import outcome_of
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import THREE_SESSIONS, WHOLE
 from tests.harness.interleaving.scheduler import Run, Scheduler, follow
@@ -30,20 +30,6 @@ NOTHING: Final[frozenset[Use]] = frozenset()
 LONG = [scenario for scenario in THREE_SESSIONS if "job" in scenario.name]
 """Those with tens of thousands of orders."""
 QUICK = [scenario for scenario in THREE_SESSIONS if scenario not in LONG]
-
-Outcome = tuple[object, ...]
-
-
-def outcome(run: Run) -> Outcome:
-    """What each lane was answered, what is in the tables, and which locks are left."""
-    lanes = {event.number: event.lane for event in run.events if isinstance(event, Invoked)}
-    answers = sorted(
-        (lanes[event.number], number, str(event.answer))
-        for number, event in enumerate(run.events)
-        if isinstance(event, Returned)
-    )
-    told = tuple((lane, answer) for lane, _, answer in answers)
-    return told, run.after.jobs, frozenset(run.after.keys), tuple(sorted(run.kept.items()))
 
 
 def small(scheduler: Scheduler, scenarios: tuple[Scenario, ...]) -> Iterator[Scenario]:
@@ -73,7 +59,7 @@ class TestTheTable:
     @pytest.mark.parametrize("scenario", [*WHOLE, *THREE_SESSIONS], ids=lambda scenario: scenario.name)
     def test_lets_change_places_what_nobody_can_tell_apart(self, scheduler: Scheduler, scenario: Scenario) -> None:
         for first, second, run, other in swapped(scheduler, scenario, TABLES[scheduler.location]):
-            assert outcome(other) == outcome(run), (first, second)
+            assert outcome_of(other) == outcome_of(run), (first, second)
 
     def test_lets_something_change_places(self, scheduler: Scheduler) -> None:
         table = TABLES[scheduler.location]
@@ -85,7 +71,7 @@ class TestTheTable:
             outside = {**right.outside, name: NOTHING, "commit": NOTHING}
             wrong = replace(right, outside=outside, ending=NOTHING)
             assert any(
-                outcome(run) != outcome(other)
+                outcome_of(run) != outcome_of(other)
                 for scenario in WHOLE
                 for _, _, run, other in swapped(scheduler, scenario, wrong)
             ), name
@@ -111,7 +97,7 @@ class TestOneOfEach:
         for scenario in small(scheduler, WHOLE):
             every = list(every_order(scheduler, scenario))
             some = list(one_of_each(scheduler, scenario, table))
-            assert {outcome(run) for run in some} == {outcome(run) for run in every}, scenario.name
+            assert {outcome_of(run) for run in some} == {outcome_of(run) for run in every}, scenario.name
             assert len({tuple(run.choices) for run in some}) == len(some) <= len(every)
             compared, fewer = compared + 1, fewer + (len(some) < len(every))
         assert compared > 5
@@ -134,8 +120,8 @@ class TestOneOfEach:
         wrong = replace(right, outside=dict.fromkeys(right.outside, NOTHING))
         missed = 0
         for scenario in small(scheduler, WHOLE):
-            every = {outcome(run) for run in every_order(scheduler, scenario)}
-            missed += len(every - {outcome(run) for run in one_of_each(scheduler, scenario, wrong)})
+            every = {outcome_of(run) for run in every_order(scheduler, scenario)}
+            missed += len(every - {outcome_of(run) for run in one_of_each(scheduler, scenario, wrong)})
         # Where there is one writer the order in which calls begin and end already says everything.
         assert bool(missed) is (right.inside is None)
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from prompt_studio_model.checking.history import Returned
 from tests.harness.interleaved_layer import Exhausted, InterleavedLayer
 from tests.harness.interleaving.explorers import every_order, one_of_each, prioritized, switches, uniform
 from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.independence import TABLES
 from tests.harness.interleaving.judging import Judge
+from tests.harness.interleaving.outcomes import outcome_of
 from tests.harness.interleaving.scenario import Scenario, happens
 from tests.harness.interleaving.scenarios import SCENARIOS, TWO_SESSIONS, WHOLE, ends_processes
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler
@@ -58,8 +58,7 @@ def test_every_order_holds(
     for run in every_order(scheduler, scenario):
         require(scheduler, judge, run, failures)
         orders.add(tuple(run.choices))
-        told = sorted((event.number, str(event.answer)) for event in run.events if isinstance(event, Returned))
-        outcomes.add((tuple(told), run.after))
+        outcomes.add(outcome_of(run))
         found.schedules, found.steps, found.waits = (
             found.schedules + 1,
             found.steps + len(run.steps),

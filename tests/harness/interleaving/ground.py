@@ -62,6 +62,7 @@ class Ground(Protocol):
     """What the scheduler needs of a database."""
 
     location: Location
+    address: str
     worker: type[Worker]
     waits_inside: bool
     tells_waits: bool

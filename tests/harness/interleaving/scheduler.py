@@ -20,6 +20,7 @@ from tests.harness.interleaving.gates import INSIDE, WAITS
 from tests.harness.interleaving.ground import PLACES, Ground
 from tests.harness.interleaving.scenario import Continue, CutOff, Kill, Mine, Move, Scenario, Stop, happens
 from tests.harness.interleaving.session import Answer, Failed, Kept
+from tests.harness.locations import Location
 from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
 
 Phase = Literal["ready", "gate", "inside", "running", "blocked", "busy", "ended"]
@@ -142,7 +143,12 @@ class Scheduler:
     @property
     def location(self) -> str:
         """The name of the store."""
-        return self._ground.location.name
+        return self.store.name
+
+    @property
+    def store(self) -> Location:
+        """Where it plays."""
+        return self._ground.location
 
     def run(
         self, scenario: Scenario, choose: Choose, *, look: bool = False, tell: Callable[[Step], None] | None = None
