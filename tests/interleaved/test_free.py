@@ -72,6 +72,6 @@ class TestARoundWithoutGates:
             runner.run(killing)
 
     def test_needs_a_process_for_each_lane(self, runner: FreeRunner) -> None:
-        three = Scenario("too many", (), {name: WHOLE[0].lanes["a"] for name in "abc"})
+        three = Scenario("too many", (), dict.fromkeys("abc", WHOLE[0].lanes["a"]))
         with pytest.raises(ValueError, match="needs 3 workers"):
             runner.run(three)

@@ -11,7 +11,7 @@ from prompt_studio_model import operations as op
 from prompt_studio_model.state import Job
 from tests.harness.interleaving.ground import Ground
 from tests.harness.interleaving.outcomes import Outcome
-from tests.harness.interleaving.scenario import Continue, Mine, Move, Scenario, Stop, happens
+from tests.harness.interleaving.scenario import Continue, Mine, Move, Scenario, Stop
 from tests.harness.interleaving.session import Answer, SessionWorker
 from tests.harness.processes import Pool, Seat
 
@@ -54,8 +54,7 @@ class FreeRunner:
         Raises:
             ValueError: something happens in it that is only done to a process at a gate.
         """
-        state = self._ground.begin(scenario)
-        del state
+        self._ground.begin(scenario)
         lanes = dict(zip(self._pool.numbers, scenario.sessions, strict=False))
         if len(lanes) < len(scenario.sessions):
             raise ValueError(f"{scenario.name} needs {len(scenario.sessions)} workers, and there are fewer")
@@ -85,12 +84,12 @@ class FreeRunner:
 
     def _happen(self, scenario: Scenario, moves: Sequence[Move], numbers: dict[str, int]) -> None:
         for move in moves:
-            assert happens(move)
-            if isinstance(move, op.Tick):
-                self._ground.move_clock(move.milliseconds)
-            elif isinstance(move, Stop):
-                self._pool.stop(numbers[move.lane])
-            elif isinstance(move, Continue):
-                self._pool.resume(numbers[move.lane])
-            else:
-                raise ValueError(f"{scenario.name}: {move} is done to a process at a gate, and here there are none")
+            match move:
+                case op.Tick(milliseconds=milliseconds):
+                    self._ground.move_clock(milliseconds)
+                case Stop(lane=lane):
+                    self._pool.stop(numbers[lane])
+                case Continue(lane=lane):
+                    self._pool.resume(numbers[lane])
+                case _:
+                    raise ValueError(f"{scenario.name}: {move} is done to a process at a gate, and here there are none")

@@ -1,4 +1,4 @@
-"""What a schedule came to, without how: by this two orders are told apart, and runs that nobody scheduled are judged."""
+"""What a schedule came to, without how: two orders are told apart by it, and runs that nobody scheduled are judged."""
 
 from typing import NamedTuple
 
