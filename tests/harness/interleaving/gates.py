@@ -24,6 +24,9 @@ from psycopg import _connection_base, _cursor_base
 from tests.harness.processes import End
 
 STATEMENT, INSIDE, WAITS = "statement", "inside", "waits"
+ANSWER: Final = "answer"
+"""What is done at the last gate of a call that may be cut off: nothing but to tell what was done."""
+
 NOTICE: Final = "prompt_studio_test_gate "
 """What the function inside of a statement says, followed by the number of the place."""
 

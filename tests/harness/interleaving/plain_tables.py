@@ -10,7 +10,7 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from prompt_studio_model.state import State
-from tests.harness.interleaving.ground import LIMIT_MILLISECONDS, Ground, waits_among
+from tests.harness.interleaving.ground import LIMIT_MILLISECONDS, Ground, Hold, waits_among
 from tests.harness.interleaving.program_session import ProgramWorker
 from tests.harness.interleaving.programs import Programs
 from tests.harness.interleaving.scenario import Scenario
@@ -59,7 +59,11 @@ class _Plain:
         """There is no queue."""
         return _NO_QUEUE
 
-    def held(self) -> set[tuple[int, int]]:
+    def held(self) -> set[tuple[int, int, Hold]]:
+        """There are no jobs."""
+        return set()
+
+    def locks(self) -> set[tuple[int, int]]:
         """There are no jobs."""
         return set()
 

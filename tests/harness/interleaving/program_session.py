@@ -148,13 +148,14 @@ class ProgramWorker:
             self._session.close()
         self._session = None
 
-    def perform(self, invocation: Call) -> Answer:
+    def perform(self, invocation: Call, *, answer_waits: bool = False) -> Answer:
         """Run a program, whose statements wait at the gate. At its end the connection is as good as closed.
 
         An error that is not the database's is a mistake in the program, and ends the worker.
         """
         session = self._session
         assert session is not None
+        assert not answer_waits, "no process is killed in the midst of a program"
         with self._gate.closed():
             answer: Answer
             try:
