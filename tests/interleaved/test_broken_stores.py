@@ -1,4 +1,4 @@
-"""Each store with a bug of other queues is caught, shrunk to a schedule of one preemption at most, and replayed."""
+"""Each store with a bug of other queues is caught, shrunk to a schedule of two preemptions at most, and replayed."""
 
 import json
 import random
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.interleaving.explorers import missed, prioritized
+from tests.harness.interleaving.explorers import every_order, missed, prioritized
 from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.generated import generated
 from tests.harness.interleaving.ground import Ground
@@ -32,11 +32,12 @@ from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import Location
 from tests.harness.processes import Pool
 from tests.harness.violation import Violation
-from tests.interleaved.broken import BROKEN, Interleaved
+from tests.interleaved.broken import BROKEN, ONE_PREEMPTION, Interleaved
 
 pytestmark = pytest.mark.interleaved
 
 SCHEDULES_MAX = 200
+PREEMPTIONS_MAX = 2
 DEPTH = 3
 REPLAYS = 5
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,11 +68,20 @@ def test_it_is_found_and_shrunk_and_replayed(
         names = judge.judge(found).names
         assert broken.names & set(names)
         shortest, _ = reduced(scheduler, found, lambda run: judge.judge(run).names == names)
-        assert preemptions(shortest) <= 1
+        assert preemptions(shortest) <= PREEMPTIONS_MAX
         Schedule.of(shortest, scheduler.location, names).write(tmp_path / "schedule.json")
         kept = Schedule.read(tmp_path / "schedule.json")
         for _ in range(REPLAYS):
             assert judge.judge(replay(scheduler, scenario, kept)).names == kept.names
+
+
+@pytest.mark.parametrize("broken", ONE_PREEMPTION, ids=lambda broken: broken.name)
+def test_it_is_right_when_nobody_is_interrupted(broken: Interleaved, opened: Opened, pool: Pool[SessionWorker]) -> None:
+    with opened(broken.at(broken.location)) as ground:
+        scheduler = Scheduler(pool, ground)
+        judge = Judge(scheduler)
+        for run in every_order(scheduler, scenario_of(broken), preemptions=0):
+            judge.require(run)
 
 
 @pytest.mark.parametrize("scenario", [*SCENARIOS, *map(generated, range(50))], ids=lambda scenario: scenario.name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from prompt_studio_model.checking.history import Lost
 from tests.harness.interleaved_layer import Exhausted, InterleavedLayer
 from tests.harness.interleaving.explorers import every_order, one_of_each, prioritized, switches, uniform
 from tests.harness.interleaving.failing import require
@@ -17,7 +18,7 @@ from tests.harness.interleaving.independence import TABLES
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.outcomes import outcome_of
 from tests.harness.interleaving.scenario import Scenario, happens
-from tests.harness.interleaving.scenarios import SCENARIOS, TWO_SESSIONS, WHOLE, ends_processes
+from tests.harness.interleaving.scenarios import KILLED, SCENARIOS, TWO_SESSIONS, WHOLE, ends_processes
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler
 from tests.harness.interleaving.schedules import DivergedError
 from tests.interleaved.conftest import EXPLORED
@@ -33,7 +34,8 @@ def named(scenario: Scenario) -> str:
     return scenario.name.replace(", ", "-").replace(" ", "_")
 
 
-SAMPLED = [scenario for scenario in SCENARIOS if scenario not in WHOLE]
+SAMPLED = [scenario for scenario in SCENARIOS if scenario not in (*WHOLE, *KILLED)]
+KILLED_EACH_TIME, KILLED_BESIDES = KILLED[:2], KILLED[2:]
 
 
 def holds(judge: Judge, runs: Iterator[Run]) -> list[Run]:
@@ -80,6 +82,28 @@ def test_some_orders_hold(scheduler: Scheduler, judge: Judge, scenario: Scenario
         uniform(source) if number % 2 else prioritized(source, list(scenario.lanes), 20, 3) for number in range(few)
     )
     holds(judge, (scheduler.run(scenario, choose) for choose in chosen))
+
+
+@pytest.mark.verifies("PS-FAULTS-1", "INV-NOTHING-LOST", "INV-REPLAY-SAFE")
+@pytest.mark.parametrize(
+    "scenario",
+    [*KILLED_EACH_TIME, *(pytest.param(one, marks=pytest.mark.soak) for one in KILLED_BESIDES)],
+    ids=named,
+)
+def test_a_kill_at_each_gate_loses_nothing(
+    scheduler: Scheduler, judge: Judge, scenario: Scenario, failures: Path
+) -> None:
+    killed, lost, told = set(), 0, set()
+    for run in every_order(scheduler, scenario):
+        require(scheduler, judge, run, failures)
+        place = next(number for number, step in enumerate(run.steps) if step.what == "kill a")
+        killed.add(place)
+        lost += any(isinstance(event, Lost) for event in run.events)
+        told |= {answer for step in run.steps for _, answer in step.answers}
+    assert killed == set(range(max(killed) + 1))  # before each step, and after the last
+    assert lost > 1
+    if scenario is KILLED[0]:  # it was killed before it did anything, and after it had done all but tell
+        assert {"applied", "already"} <= told
 
 
 @pytest.mark.soak

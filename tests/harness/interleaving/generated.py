@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from prompt_studio_model import operations as op
-from tests.harness.interleaving.scenario import Mine, Move, Scenario
-from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, STOPPED, acquire, job
+from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario
+from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, NOBODY, STOPPED, acquire, job
 
 Item = TypeVar("Item")
 LANES: Final = ("a", "b", "c")
 TICKS: Final = (1, 500, LEASE)
 SPREAD: Final = 500
+STOPS: Final = 18
+"""So many processes are stopped for one that is killed and one that is cut off, which takes a hundred times as long."""
 
 
 class Chooser(Protocol):
@@ -25,8 +27,9 @@ class Chooser(Protocol):
         """One of these; where shrinking is possible, towards the first."""
 
 
-def _acquire(session: str, _: Chooser) -> tuple[Move, ...]:
-    return (acquire(session),)
+def _acquire(session: str, choose: Chooser) -> tuple[Move, ...]:
+    wanted = choose((None, None, None, frozenset({"generation"})))
+    return (op.Acquire(session=session, owner=session, lease=LEASE, job_types=wanted),)
 
 
 def _acquire_and_close(session: str, choose: Chooser) -> tuple[Move, ...]:
@@ -59,11 +62,23 @@ def _by_token(session: str, choose: Chooser) -> tuple[Move, ...]:
 
 def _by_operator(session: str, choose: Chooser) -> tuple[Move, ...]:
     named: dict[str, Any] = {"session": session, "job_id": choose((1, 2))}
-    return (choose((op.Cancel(**named), op.Retry(**named))),)
+    return (
+        choose(
+            (
+                op.Cancel(**named),
+                op.Retry(**named),
+                op.UpdateStatus(status="queued", **named),
+                op.UpdateStatus(status="completed", **named),
+                op.UpdateStatus(status="processing", owner=session, lease=LEASE, **named),
+                op.Renew(owner="old", lease=LEASE, **named),
+                op.Cleanup(session=session, age=0),
+            )
+        ),
+    )
 
 
 def _on_keys(session: str, choose: Chooser) -> tuple[Move, ...]:
-    scope = choose((ANN, BOB))
+    scope = choose((ANN, BOB, NOBODY))
     return (
         choose(
             (op.Record(session=session, scope=scope, entity_id=ord(session)), op.Lookup(session=session, scope=scope))
@@ -73,7 +88,8 @@ def _on_keys(session: str, choose: Chooser) -> tuple[Move, ...]:
 
 def _create(session: str, choose: Chooser) -> tuple[Move, ...]:
     made = job(priority=choose((5, 9)))
-    return (op.Create(session=session, request=made.request, priority=made.priority),)
+    kind = choose(("evaluation", "generation"))
+    return (op.Create(session=session, request=made.request, priority=made.priority, job_type=kind),)
 
 
 KINDS: Final[tuple[Callable[[str, Chooser], tuple[Move, ...]], ...]] = (
@@ -100,7 +116,7 @@ def generate(name: str, choose: Chooser) -> Scenario:
     if choose((False, True)):
         lanes["time"] = (op.Tick(milliseconds=choose(TICKS)),)
     elif choose((False, True)):
-        lanes["fate"] = STOPPED
+        lanes["fate"] = choose((*(STOPPED,) * STOPS, (Kill("a"),), (CutOff("a"),)))
     return Scenario(name, tuple(setup), lanes)
 
 

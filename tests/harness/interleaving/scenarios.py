@@ -28,8 +28,10 @@ EXPIRED: Final = (*LEASED, op.Tick(milliseconds=LEASE))
 BOUNDARY: Final = (*LEASED, op.Tick(milliseconds=LEASE - 1))
 SPENT: Final = (job(max_retries=0), acquire("old"), op.Tick(milliseconds=LEASE))
 TICK: Final = op.Tick(milliseconds=1)
-ANN, BOB = Scope("prompt", "key", "ann"), Scope("prompt", "key", "bob")
+ANN, BOB, NOBODY = (Scope("prompt", "key", user) for user in ("ann", "bob", None))
 TOKEN: Final[dict[str, Any]] = {"job_id": 1, "token": 1}
+
+FAILED: Final = (*LEASED, op.Fail(retryable=False, **TOKEN))
 
 STOPPED: Final = (Stop("a"), op.Tick(milliseconds=LEASE), Continue("a"))
 """The process of lane a stands still until its lease is over."""
@@ -56,6 +58,11 @@ TWO_SESSIONS: Final = (
     Scenario("release, acquire", LEASED, {"a": (acquire("a"),), "b": (op.Release(session="b", **TOKEN),)}),
     Scenario("release, reclaim", EXPIRED, {"a": (acquire("a"),), "b": (op.Release(session="b", **TOKEN),)}),
     Scenario("release mine, acquire", (job(),), {"a": (acquire("a"), Mine(op.Release)), "b": (acquire("b"),)}),
+    Scenario(
+        "release mine, acquire, two jobs",
+        (job(), job()),
+        {"a": (acquire("a"), Mine(op.Release)), "b": (acquire("b"),)},
+    ),
     Scenario("complete mine, acquire", (job(),), {"a": (acquire("a"), Mine(op.Complete)), "b": (acquire("b"),)}),
     Scenario(
         "cancel, create",
@@ -67,7 +74,7 @@ TWO_SESSIONS: Final = (
     ),
     Scenario(
         "retry, acquire",
-        (*LEASED, op.Fail(retryable=False, **TOKEN)),
+        FAILED,
         {"a": (acquire("a"),), "b": (op.Retry(session="b", job_id=1),)},
     ),
     Scenario(
@@ -75,7 +82,55 @@ TWO_SESSIONS: Final = (
         LEASED,
         {"a": (op.Cancel(session="a", job_id=1),), "b": (op.Complete(session="b", **TOKEN),)},
     ),
+    Scenario(
+        "cancel, retry",
+        FAILED,
+        {"a": (op.Cancel(session="a", job_id=1),), "b": (op.Retry(session="b", job_id=1),)},
+    ),
     Scenario("cancel, acquire", (job(),), {"a": (op.Cancel(session="a", job_id=1),), "b": (acquire("b"),)}),
+    Scenario(
+        "operator completes, complete",
+        LEASED,
+        {
+            "a": (op.UpdateStatus(session="a", job_id=1, status="completed"),),
+            "b": (op.Complete(session="b", **TOKEN),),
+        },
+    ),
+    Scenario(
+        "operator requeues, complete",
+        LEASED,
+        {
+            "a": (op.UpdateStatus(session="a", job_id=1, status="queued"),),
+            "b": (op.Complete(session="b", **TOKEN),),
+        },
+    ),
+    Scenario(
+        "acquire this job, acquire",
+        (job(),),
+        {
+            "a": (op.UpdateStatus(session="a", job_id=1, status="processing", owner="a", lease=LEASE),),
+            "b": (acquire("b"),),
+        },
+    ),
+    Scenario(
+        "acquire one type, acquire any",
+        (job(), op.Create(request=REQUEST, job_type="generation")),
+        {
+            "a": (op.Acquire(session="a", owner="a", lease=LEASE, job_types=frozenset({"generation"})),),
+            "b": (acquire("b"),),
+        },
+    ),
+    Scenario(
+        "renew by name, reclaim",
+        EXPIRED,
+        {"a": (acquire("a"),), "b": (op.Renew(session="b", job_id=1, owner="old", lease=LEASE),)},
+    ),
+    Scenario(
+        "clean up, retry",
+        (*FAILED, TICK),
+        {"a": (op.Cleanup(session="a", age=0),), "b": (op.Retry(session="b", job_id=1),)},
+    ),
+    Scenario("clean up twice", (*FAILED, TICK), {name: (op.Cleanup(session=name, age=0),) for name in ("a", "b")}),
     Scenario("complete twice", LEASED, {name: (op.Complete(session=name, **TOKEN),) for name in ("a", "b")}),
     Scenario(
         "complete, fail",
@@ -106,6 +161,14 @@ TWO_SESSIONS: Final = (
             "b": (op.Record(session="b", scope=BOB, entity_id=2), op.Lookup(session="b", scope=BOB)),
         },
     ),
+    Scenario(
+        "record of a user, record of nobody",
+        (),
+        {
+            "a": (op.Record(session="a", scope=ANN, entity_id=1), op.Lookup(session="a", scope=NOBODY)),
+            "b": (op.Record(session="b", scope=NOBODY, entity_id=2),),
+        },
+    ),
     Scenario("exhaustion, renew", SPENT, {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),)}),
     Scenario("exhaustion, complete", SPENT, {"a": (acquire("a"),), "b": (op.Complete(session="b", **TOKEN),)}),
     Scenario(
@@ -123,11 +186,34 @@ TWO_SESSIONS: Final = (
         (job(),),
         {"a": (acquire("a"), Mine(op.Complete)), "b": (acquire("b"),), "fate": STOPPED},
     ),
+    Scenario(
+        "expire under a lock, acquire",
+        (job(),),
+        {"a": (acquire("a"),), "b": (acquire("b"),), "time": (op.Tick(milliseconds=LEASE),)},
+    ),
+    Scenario(
+        "requeue under a lock, acquire past one's patience",
+        (job(),),
+        {
+            "a": (acquire("a"),),
+            "b": (
+                op.UpdateStatus(session="b", job_id=1, status="queued"),
+                acquire("b"),
+                op.Tick(milliseconds=LEASE + 1),
+                acquire("b"),
+            ),
+        },
+    ),
     Scenario("claim, be killed, claim", (job(),), {"a": (acquire("a"),), "b": (acquire("b"),), "fate": (Kill("a"),)}),
     Scenario(
         "lose the session with a lock",
         (job(),),
         {"a": (acquire("a"), Mine(op.Complete)), "b": (acquire("b"),), "fate": (CutOff("a"),)},
+    ),
+    Scenario(
+        "lose the session, and go on",
+        (job(), job()),
+        {"a": (acquire("a"), acquire("a"), acquire("a")), "fate": (CutOff("a"),)},
     ),
 )
 THREE_SESSIONS: Final = (
@@ -143,6 +229,15 @@ THREE_SESSIONS: Final = (
         },
     ),
     Scenario(
+        "record, record, lookup, of two users",
+        (),
+        {
+            "a": (op.Record(session="a", scope=ANN, entity_id=1),),
+            "b": (op.Record(session="b", scope=ANN, entity_id=2),),
+            "c": (op.Record(session="c", scope=BOB, entity_id=3), op.Lookup(session="c", scope=ANN)),
+        },
+    ),
+    Scenario(
         "locked heads ahead of a free job",
         (job(priority=9), job(priority=8), job(priority=7)),
         {
@@ -152,7 +247,27 @@ THREE_SESSIONS: Final = (
         },
     ),
 )
-SCENARIOS: Final = (*TWO_SESSIONS, *THREE_SESSIONS)
+
+
+def _killed(name: str, setup: tuple[op.Invocation, ...], call: op.Invocation) -> Scenario:
+    return Scenario(f"{name}, be killed, {name}", setup, {"a": (call, call), "fate": (Kill("a"),)})
+
+
+KILLED: Final = (
+    _killed("complete", LEASED, op.Complete(session="a", **TOKEN)),
+    _killed("create", (), op.Create(session="a", request=REQUEST)),
+    _killed("acquire", (job(), job()), acquire("a")),
+    _killed("record", (), op.Record(session="a", scope=ANN, entity_id=1)),
+    _killed("renew", LEASED, op.Renew(session="a", lease=2 * LEASE, **TOKEN)),
+    _killed("fail", LEASED, op.Fail(session="a", spread=500, **TOKEN)),
+    _killed("release", LEASED, op.Release(session="a", **TOKEN)),
+    _killed("cancel", (job(),), op.Cancel(session="a", job_id=1)),
+    _killed("retry", FAILED, op.Retry(session="a", job_id=1)),
+    _killed("clean up", (*FAILED, TICK), op.Cleanup(session="a", age=0)),
+)
+"""A process is killed at each of its gates, and another one makes the same call again."""
+
+SCENARIOS: Final = (*TWO_SESSIONS, *THREE_SESSIONS, *KILLED)
 
 
 def ends_processes(scenario: Scenario) -> bool:
@@ -160,7 +275,9 @@ def ends_processes(scenario: Scenario) -> bool:
     return any(isinstance(move, Kill | CutOff) for moves in scenario.lanes.values() for move in moves)
 
 
-LONG: Final = frozenset({"acquire, stopped past the lease, complete"})
+LONG: Final = frozenset(
+    {"acquire, stopped past the lease, complete", "requeue under a lock, acquire past one's patience"}
+)
 """Those of two sessions with too many orders for each run; `pytest -m soak` plays them all."""
 
 WHOLE: Final = tuple(one for one in TWO_SESSIONS if not ends_processes(one) and one.name not in LONG)
