@@ -23,7 +23,7 @@ from tests.harness.stores import STORES
 
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
 STEPS_LEAST: Final = 200
-LAYER_ORDER: Final = ("model", "stateful", "interleaved", "processes")
+LAYER_ORDER: Final = ("model", "stateful", "interleaved", "regressions", "processes")
 """The directories of the layers, from the top down; all other tests come first."""
 _STARTED: Final = pytest.StashKey[float]()
 _SELECTED: Final = pytest.StashKey[tuple[int, int]]()

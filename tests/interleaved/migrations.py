@@ -113,10 +113,7 @@ def _beside(
         rows=ROWS,
         reads=READS,
         rebuilds=True,
-        lanes={
-            "a": (Call(program=migration, connects=True),),
-            "b": (Call(program=old, arguments=("old",)),),
-        },
+        lanes={"a": (Call(program=migration, connects=True),), "b": (Call(program=old, arguments=("old",)),)},
     )
 
 
@@ -133,3 +130,13 @@ RIGHT_MIGRATIONS_OF_POSTGRES: Final = (
 WRONG_MIGRATION: Final = Wrong(
     _beside("migrate without locks, old completion", POSTGRES_TABLES, complete, migrated_without_locks), "update"
 )
+
+PROGRAMS: Final = {
+    (store, programs.name): programs
+    for store, some in (
+        ("postgres", (*RIGHT_MIGRATIONS_OF_POSTGRES, WRONG_MIGRATION.programs)),
+        ("sqlite", RIGHT_MIGRATIONS_OF_SQLITE),
+    )
+    for programs in some
+}
+"""By the name of the store and their own, for whoever plays a schedule of a file again."""

@@ -331,3 +331,13 @@ WRONG_ON_SQLITE: Final = (
     Wrong(_counter("deferred begin", increment_after_a_deferred_begin), "SQLITE_BUSY"),
     Wrong(_keys("look, then insert", record_after_a_look), "SQLITE_CONSTRAINT_PRIMARYKEY"),
 )
+
+PROGRAMS: Final = {
+    (store, programs.name): programs
+    for store, right, wrong in (
+        ("postgres", RIGHT_ON_POSTGRES, WRONG_ON_POSTGRES),
+        ("sqlite", RIGHT_ON_SQLITE, WRONG_ON_SQLITE),
+    )
+    for programs in (*right, *(one.programs for one in wrong))
+}
+"""By the name of the store and their own, for whoever plays a schedule of a file again."""

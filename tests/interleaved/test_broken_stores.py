@@ -16,6 +16,9 @@ from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.generated import generated
 from tests.harness.interleaving.ground import Ground
 from tests.harness.interleaving.judging import Judge
+from tests.harness.interleaving.plain_tables import PlainSqlite
+from tests.harness.interleaving.program_session import ProgramWorker
+from tests.harness.interleaving.programs import ProgramScheduler
 from tests.harness.interleaving.reducing import reduced
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import SCENARIOS
@@ -33,6 +36,7 @@ from tests.harness.locations import Location
 from tests.harness.processes import Pool
 from tests.harness.violation import Violation
 from tests.interleaved.broken import BROKEN, ONE_PREEMPTION, Interleaved
+from tests.interleaved.programs import PROGRAMS
 
 pytestmark = pytest.mark.interleaved
 
@@ -130,6 +134,23 @@ class TestAReplay:
         assert told.returncode == 0, told.stdout
         assert "1 passed" in told.stdout
         assert "acquire {" in told.stdout
+
+    def test_of_programs_is_judged_by_their_serial_orders(self, tmp_path: Path) -> None:
+        workers: Pool[ProgramWorker] = Pool(2, ProgramWorker, preload=("psycopg",))
+        ground = PlainSqlite(tmp_path)
+        try:
+            scheduler = ProgramScheduler(workers, ground)
+            for number, choices in enumerate((["a", "b"], ["a", "a", "b", "b"])):
+                run = scheduler.run(PROGRAMS["sqlite", "lost update"], follow(choices))
+                Schedule.of(run, scheduler.location).write(tmp_path / f"{number}.json")
+        finally:
+            workers.all(ProgramWorker.leave)
+            ground.close()
+            workers.close()
+        told = [self.run(tmp_path / f"{number}.json") for number in (0, 1)]
+        assert sorted(one.returncode for one in told) == [0, 1]
+        assert any("no serial order" in one.stdout for one in told)
+        assert any("1 passed" in one.stdout for one in told)
 
     def test_of_another_one_is_red_at_its_first_other_step(self, scheduler: Scheduler, tmp_path: Path) -> None:
         kept = Schedule.of(scheduler.run(SCENARIOS[0], follow(["a", "b"])), scheduler.location)

@@ -12,6 +12,7 @@ import pytest
 
 from prompt_studio_model.checking.history import Returned
 from tests.harness.interleaving.explorers import every_order
+from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.plain_tables import PlainPostgres, PlainSqlite, PlainTables
 from tests.harness.interleaving.program_session import ProgramWorker
 from tests.harness.interleaving.programs import NOT_SERIAL, Programs, ProgramScheduler, SerialJudge, outcome_of
@@ -84,13 +85,14 @@ On = Callable[[Make], ProgramScheduler]
 
 
 @on_each(RIGHT_ON_SQLITE, RIGHT_ON_POSTGRES)
-def test_every_order_of_a_right_one_holds(make: Make, one: Programs, on: On, request: pytest.FixtureRequest) -> None:
+def test_every_order_of_a_right_one_holds(
+    make: Make, one: Programs, on: On, request: pytest.FixtureRequest, failures: Path
+) -> None:
     scheduler = on(make)
     judge = SerialJudge(scheduler)
     begun, orders, played = time.monotonic(), set(), 0
     for run in every_order(scheduler, one):
-        judged = judge.judge(run)
-        assert judged.verdict == "holds", judged.why
+        require(scheduler, judge, run, failures)
         orders.add(tuple(run.choices))
         played += 1
     assert len(orders) == played > len(one.lanes)

@@ -2,15 +2,23 @@
 
 import re
 from pathlib import Path
+from typing import Protocol
 
-from tests.harness.interleaving.judging import Judge, Judgement
+from tests.harness.interleaving.judging import Judgement
 from tests.harness.interleaving.reducing import reduced
 from tests.harness.interleaving.scheduler import Run, Scheduler
 from tests.harness.interleaving.schedules import Schedule, preemptions
 from tests.harness.violation import Violation
 
 
-def require(scheduler: Scheduler, judge: Judge, run: Run, directory: Path) -> Judgement:
+class AnyJudge(Protocol):
+    """Whoever says whether a schedule holds."""
+
+    def judge(self, run: Run) -> Judgement:
+        """Say so."""
+
+
+def require(scheduler: Scheduler, judge: AnyJudge, run: Run, directory: Path) -> Judgement:
     """Judge a run; one that is wrong is shortened and kept in this directory.
 
     Raises:

@@ -1,7 +1,7 @@
 """The database of a run of schedules, where it has a program's own tables and no queue."""
 
 import sqlite3
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -196,3 +196,7 @@ class PlainPostgres(_Plain):
         except errors.InsufficientPrivilege:
             return False
         return True
+
+
+PLAIN: Final[dict[str, Callable[[Path], PlainTables]]] = {SQLITE.name: PlainSqlite, WITH_LOCKS.name: PlainPostgres}
+"""The grounds for programs, by the name of the store that a schedule has."""

@@ -14,7 +14,7 @@ from prompt_studio_model.checking.history import Invoked, Returned
 from tests.harness.interleaving.diagram import diagram
 from tests.harness.interleaving.judging import HOLDS, Judgement
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scheduler import Choose, Run, Scheduler
+from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step
 from tests.harness.interleaving.session import Answer, Failed, Told
 from tests.harness.processes import Trouble
 
@@ -24,9 +24,10 @@ NOT_SERIAL: Final = "no serial order"
 
 @dataclass(frozen=True, slots=True)
 class Weaker:
-    """What a lane may be answered, besides, while another one is under way; it then did nothing at all.
+    """What a lane may be answered, besides, when another one is in the middle of something; it then did nothing at all.
 
-    The other lanes must have an order without it. A value is what the program returns, a code the database's.
+    The other lanes must have an order without it, and not all of them may be answered so. A value is what the program
+    returns, a code the database's.
 
     Attributes:
         reason: why no more can be asked for.
@@ -117,7 +118,7 @@ class SerialJudge:
         programs = run.scenario
         assert isinstance(programs, Programs)
         seen, allowed = outcome_of(run), []
-        for left_out in _some_of(_excusable(run, programs.weaker)):
+        for left_out in _some_of(_excusable(run, programs.weaker), len(programs.lanes)):
             lanes = [lane for lane in programs.lanes if lane not in left_out]
             for order in permutations(lanes):
                 if _in_real_time(run, order):
@@ -151,20 +152,28 @@ def _in_real_time(run: Run, order: tuple[str, ...]) -> bool:
 
 
 def _excusable(run: Run, weaker: Weaker | None) -> list[str]:
-    """The lanes whose answer is allowed besides: somebody else was under way."""
+    """The lanes whose answer is allowed besides: somebody else was in the middle of something when they did a thing."""
     if weaker is None:
         return []
-    begun, ended = _moments(run)
-    return [
-        lane
-        for lane, answer in _answers(run).items()
-        if weaker.allows(answer)
-        and any(begun[other] < ended[lane] and begun[lane] < ended[other] for other in begun if other != lane)
-    ]
+    return [lane for lane, answer in _answers(run).items() if weaker.allows(answer) and _met_somebody(run.steps, lane)]
 
 
-def _some_of(lanes: list[str]) -> Iterator[tuple[str, ...]]:
-    return chain.from_iterable(combinations(lanes, count) for count in range(len(lanes) + 1))
+def _met_somebody(steps: Sequence[Step], lane: str) -> bool:
+    """Whether another lane had done something, and had not ended, when this one did."""
+    done: dict[str, int] = {}
+    left = {one: sum(step.lane == one for step in steps) for one in {step.lane for step in steps}}
+    for step in steps:
+        in_the_middle = (other for other in done if other != lane and done[other] and left[other])
+        if step.lane == lane and any(in_the_middle):
+            return True
+        done[step.lane] = done.get(step.lane, 0) + 1
+        left[step.lane] -= 1
+    return False
+
+
+def _some_of(lanes: list[str], of: int) -> Iterator[tuple[str, ...]]:
+    """Each choice of these, but for all that there are: somebody must have been in the others' way."""
+    return chain.from_iterable(combinations(lanes, count) for count in range(min(len(lanes), of - 1) + 1))
 
 
 def _moments(run: Run) -> tuple[dict[str, int], dict[str, int]]:

@@ -1,14 +1,15 @@
 """A schedule as a file, and played again from it: as it was, or up to the first step that is another one."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Scope
-from tests.harness.interleaving.scenario import Continue, CutOff, Kill, Mine, Move, Scenario, Stop
+from tests.harness.interleaving.scenario import Call, Continue, CutOff, Kill, Mine, Move, Scenario, Stop
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step, deviations, follow
 
 VERSION: Final = 2
@@ -54,17 +55,37 @@ class Schedule:
         if not isinstance(told, dict) or told.get("version") != VERSION:
             raise ValueError(f"{path} is no schedule of version {VERSION}: play it with the program that wrote it")
         steps, names = tuple(told["steps"]), tuple(told["names"])
-        return cls(told["store"], scenario_from_json(told["scenario"]), tuple(told["choices"]), steps, names)
+        scenario = scenario_from_json(told["scenario"], told["store"])
+        return cls(told["store"], scenario, tuple(told["choices"]), steps, names)
 
 
 def scenario_as_json(scenario: Scenario) -> dict[str, Any]:
-    """A scenario as plain data."""
+    """A scenario as plain data. Programs are code: what is written is their name, and the module that has them."""
+    programs = {call.program.__module__ for call in _calls_of(scenario)}
+    if programs:
+        (module,) = programs
+        return {"name": scenario.name, "programs": module}
     lanes = {name: [_move_as_json(move) for move in moves] for name, moves in scenario.lanes.items()}
     return {"name": scenario.name, "setup": [_move_as_json(call) for call in scenario.setup], "lanes": lanes}
 
 
-def scenario_from_json(told: dict[str, Any]) -> Scenario:
-    """The scenario that this plain data was made of."""
+def _calls_of(scenario: Scenario) -> Iterator[Call]:
+    return (move for moves in scenario.lanes.values() for move in moves if isinstance(move, Call))
+
+
+def scenario_from_json(told: dict[str, Any], store: str = "") -> Scenario:
+    """The scenario that this plain data was made of.
+
+    `store`: where it was played, as programs of one name may be others there. Their module has them in `PROGRAMS`.
+
+    Raises:
+        ValueError: the module has no such programs any more.
+    """
+    if "programs" in told:
+        known: Mapping[tuple[str, str], Scenario] = import_module(told["programs"]).PROGRAMS
+        if (store, told["name"]) not in known:
+            raise ValueError(f"{told['programs']} has no programs {told['name']!r} for {store} any more")
+        return known[store, told["name"]]
     lanes = {name: tuple(_move_from_json(move) for move in moves) for name, moves in told["lanes"].items()}
     return Scenario(told["name"], tuple(_move_from_json(call) for call in told["setup"]), lanes)
 
