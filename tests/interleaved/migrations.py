@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, Final
 
+import pytest
+
 from prompt_studio import Settings
 from prompt_studio.migration import migrate
 from prompt_studio.storage.migrating import Site
@@ -53,11 +55,9 @@ def migrated_without_locks(address: str) -> tuple[Hashable, ...]:
             site, before=lambda names: [one for one in site.before(names) if not one.name.startswith("lock_")]
         )
 
-    PostgresDialect.migration = without  # type: ignore[assignment, method-assign]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PostgresDialect, "migration", without)
         return migrated(address)
-    finally:
-        PostgresDialect.migration = right  # type: ignore[method-assign]
 
 
 def claim_on_postgres(connection: Connection, owner: str) -> int | None:
