@@ -3,11 +3,13 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 from prompt_studio_model.checking.explore import Verdict
 from tests.fuzz.campaign import Part
+
+NOTHING_SAID: Final = "nothing was said of it"
 
 
 def verdict(parts: list[Part], *, cut_short: bool) -> Verdict:
@@ -74,5 +76,10 @@ def _suite(parts: list[Part]) -> ET.Element:
         case = ET.SubElement(suite, "testcase", classname=part.store, name=name, time=f"{one.seconds:.3f}")
         for tag, texts in (("failure", one.violations), ("error", one.troubles)):
             for text in texts:
-                ET.SubElement(case, tag, message=text.splitlines()[0]).text = text
+                ET.SubElement(case, tag, message=_first_line(text)).text = text
     return suite
+
+
+def _first_line(text: str) -> str:
+    """An error need not say anything."""
+    return next(iter(text.splitlines()), NOTHING_SAID)

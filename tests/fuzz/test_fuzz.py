@@ -12,8 +12,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.fuzz import report
 from tests.fuzz.__main__ import CODES, main
-from tests.fuzz.campaign import Shard
+from tests.fuzz.campaign import Explored, Part, Shard
 from tests.fuzz.corpus import Corpus
 from tests.harness.interleaving.schedules import Schedule
 from tests.harness.locations import SQLITE
@@ -82,6 +83,15 @@ class TestARun:
         assert ended.returncode == CODES["inconclusive"]
         assert "the run was cut short" in told
         assert summary(tmp_path)["verdict"] == "inconclusive"
+
+
+class TestTheReport:
+    def test_tells_of_an_error_that_says_nothing(self, tmp_path: Path) -> None:
+        part = Part("some store", 3, {"at random": Explored(troubles=[str(AssertionError())])}, scenarios=1)
+        report.write(tmp_path, [part], 1, "1/1", cut_short=False)
+        (error,) = ET.parse(tmp_path / "junit.xml").iter("error")  # noqa: S314 - our own file
+        assert error.get("message") == report.NOTHING_SAID
+        assert json.loads((tmp_path / "summary.json").read_text())["verdict"] == "inconclusive"
 
 
 class TestAShard:
