@@ -138,10 +138,14 @@ class Campaign:
     def _replay(self) -> None:
         for path, schedule in list(self._corpus.kept()):
             runs = iter([self._scheduler.run(schedule.scenario, follow(schedule.choices))])
-            self._judge_all("corpus", runs, partial(self._corpus.replayed, path))
-            self.part.dropped += not path.exists()
+            self._judge_all("corpus", runs, partial(self._keep_on, path))
             self._scheduler.forget(schedule.scenario)
             self._progress(self.part)
+
+    def _keep_on(self, path: Path, run: Run) -> bool:
+        stays = self._corpus.replayed(path, run)
+        self.part.dropped += not stays
+        return stays
 
     def _explore(self, scenario: Scenario, source: random.Random, until: float) -> None:
         lanes, play = list(scenario.lanes), self._scheduler.run

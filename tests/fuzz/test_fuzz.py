@@ -12,10 +12,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from prompt_studio_model.state import State
 from tests.fuzz import report
 from tests.fuzz.__main__ import CODES, main
 from tests.fuzz.campaign import Explored, Part, Shard
 from tests.fuzz.corpus import Corpus
+from tests.harness.interleaving.scenario import Scenario
+from tests.harness.interleaving.scheduler import Run, Step
 from tests.harness.interleaving.schedules import Schedule
 from tests.harness.locations import SQLITE
 from tests.interleaved.broken import BROKEN
@@ -57,7 +60,8 @@ class TestARun:
         Schedule(diverged.store, diverged.scenario, diverged.choices[:1], (), ()).write(kept[1])
         assert main(arguments) == CODES["holds"]
         (told,) = summary(tmp_path)["stores"]
-        assert told["explorers"]["corpus"]["schedules"] == len(kept) - 1
+        corpus = told["explorers"]["corpus"]
+        assert corpus["schedules"] == len(kept) - 1 == corpus["new"] + told["dropped"]
         assert all(Schedule.read(path).choices for path in Corpus(tmp_path / "corpus", "sqlite")._files())
 
     def test_tells_of_a_store_that_is_broken(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,6 +87,44 @@ class TestARun:
         assert ended.returncode == CODES["inconclusive"]
         assert "the run was cut short" in told
         assert summary(tmp_path)["verdict"] == "inconclusive"
+
+
+class TestTheCorpus:
+    SCENARIO = Scenario("some scenario", (), {"a": ()})
+
+    def run(self, *choices: str) -> Run:
+        """A run of which the signatures are its choices."""
+        return Run(self.SCENARIO, State(), [Step(choice, "begin", (choice,), "ready") for choice in choices])
+
+    @pytest.fixture(autouse=True)
+    def _reaches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tests.fuzz.corpus.signatures", lambda run: frozenset(run.choices))
+
+    def test_keeps_the_name_of_what_stays_in_whatever_order_it_is_played(self, tmp_path: Path) -> None:
+        runs = [self.run("a", "b"), self.run("b", "c")]
+        first = Corpus(tmp_path, "store")
+        assert [first.add(run) for run in runs] == [True, True]
+        names = {path: schedule.choices for path, schedule in first.kept()}
+        again = Corpus(tmp_path, "store")
+        by_choices = {choices: path for path, choices in names.items()}
+        assert [again.replayed(by_choices[tuple(run.choices)], run) for run in reversed(runs)] == [True, True]
+        assert {path: schedule.choices for path, schedule in again.kept()} == names
+
+    def test_drops_what_reaches_nothing_of_its_own_any_more(self, tmp_path: Path) -> None:
+        corpus = Corpus(tmp_path, "store")
+        corpus.add(self.run("a"))
+        ((path, _),) = corpus.kept()
+        again = Corpus(tmp_path, "store")
+        again.add(self.run("a", "b"))
+        assert not again.replayed(path, self.run("a"))
+        assert [schedule.choices for _, schedule in again.kept()] == [("a", "b")]
+
+    def test_follows_what_has_become_another_one(self, tmp_path: Path) -> None:
+        corpus = Corpus(tmp_path, "store")
+        corpus.add(self.run("a"))
+        ((path, _),) = corpus.kept()
+        assert Corpus(tmp_path, "store").replayed(path, self.run("b"))
+        assert [schedule.choices for _, schedule in corpus.kept()] == [("b",)]
 
 
 class TestTheReport:
