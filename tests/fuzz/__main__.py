@@ -5,10 +5,10 @@ shortened and kept in build/schedules. The exit code is 0 if all hold, 1 if one 
 """
 
 import argparse
+import logging
 import random
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,7 @@ from typing import Final
 from tests.fuzz import report
 from tests.fuzz.campaign import Campaign, Part, Shard
 from tests.fuzz.corpus import Corpus
-from tests.harness.interleaving.ground import ground_at
-from tests.harness.interleaving.scheduler import Scheduler
+from tests.fuzz.playground import Playground
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
 from tests.harness.processes import Pool
@@ -72,19 +71,13 @@ def run(locations: Sequence[Location], asked: argparse.Namespace, parts: list[Pa
     progress = Progress()
     try:
         for number, location in enumerate(locations):
-            with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
-                ground = ground_at(location, Path(directory))
-                try:
-                    corpus = Corpus(asked.corpus, location.name)
-                    campaign = Campaign(Scheduler(pool, ground), corpus, asked.schedules, asked.depth, progress)
-                    parts.append(campaign.part)
-                    left = asked.until - time.monotonic()
-                    until = time.monotonic() + left / (len(locations) - number)
-                    campaign.run(asked.shard.seeds(asked.seed), until)
-                finally:
-                    pool.restore()
-                    pool.all(SessionWorker.leave)
-                    ground.close()
+            with Playground(pool, location) as playground:
+                corpus = Corpus(asked.corpus, location.name)
+                campaign = Campaign(playground, corpus, asked.schedules, asked.depth, progress)
+                parts.append(campaign.part)
+                left = asked.until - time.monotonic()
+                until = time.monotonic() + left / (len(locations) - number)
+                campaign.run(asked.shard.seeds(asked.seed), until)
     finally:
         progress.end()
         pool.close()
@@ -102,14 +95,18 @@ def main(arguments: Sequence[str] | None = None, locations: Sequence[Location] =
         return CODES["inconclusive"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends it so wants the summary, too
     parts: list[Part] = []
-    cut_short = False
+    cut_short = ""
     try:
         run(chosen, asked, parts)
     except KeyboardInterrupt:
-        cut_short = True
-    shard = f"{asked.shard.number}/{asked.shard.of}"
-    report.write(asked.out, parts, asked.seed, shard, cut_short=cut_short)
-    sys.stdout.write("\n".join(report.lines(parts, asked.seed, shard, cut_short=cut_short)) + "\n")
+        cut_short = "it was interrupted"
+    except Exception as error:  # the code of an error that nobody caught would say that a store is wrong
+        logging.getLogger(__name__).exception("the run was cut short")
+        cut_short = f"{type(error).__name__}: {error}"
+    finally:
+        shard = f"{asked.shard.number}/{asked.shard.of}"
+        report.write(asked.out, parts, asked.seed, shard, cut_short=cut_short)
+        sys.stdout.write("\n".join(report.lines(parts, asked.seed, shard, cut_short=cut_short)) + "\n")
     return CODES[report.verdict(parts, cut_short=cut_short)]
 
 

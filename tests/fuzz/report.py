@@ -12,8 +12,11 @@ from tests.fuzz.campaign import Part
 NOTHING_SAID: Final = "nothing was said of it"
 
 
-def verdict(parts: list[Part], *, cut_short: bool) -> Verdict:
-    """Violated if any schedule was; holds if all of them do, and there were some on each store."""
+def verdict(parts: list[Part], *, cut_short: str) -> Verdict:
+    """Violated if any schedule was; holds if all of them do, and there were some on each store.
+
+    `cut_short`: what ended the run before its time; empty if nothing did.
+    """
     if any(part.violations for part in parts):
         return "violated"
     if cut_short or not parts or any(part.troubles or not part.scenarios for part in parts):
@@ -31,7 +34,7 @@ def line(part: Part) -> str:
     )
 
 
-def lines(parts: list[Part], seed: int, shard: str, *, cut_short: bool) -> list[str]:
+def lines(parts: list[Part], seed: int, shard: str, *, cut_short: str) -> list[str]:
     """The summary."""
     told = [f"seed {seed}, shard {shard}"]
     for part in parts:
@@ -46,15 +49,16 @@ def lines(parts: list[Part], seed: int, shard: str, *, cut_short: bool) -> list[
             f"; {part.dropped} kept schedules reach nothing of their own any more"
         )
         told += [f"  {why}" for why in (*part.violations, *part.troubles)]
-    told += ["the run was cut short"] if cut_short else []
+    told += [f"the run was cut short: {cut_short}"] if cut_short else []
     return [*told, f"verdict: {verdict(parts, cut_short=cut_short)}"]
 
 
-def write(directory: Path, parts: list[Part], seed: int, shard: str, *, cut_short: bool) -> None:
+def write(directory: Path, parts: list[Part], seed: int, shard: str, *, cut_short: str) -> None:
     """Write `summary.json` and `junit.xml`."""
     directory.mkdir(parents=True, exist_ok=True)
     told: dict[str, Any] = {
         "verdict": verdict(parts, cut_short=cut_short),
+        "cut_short": cut_short,
         "seed": seed,
         "shard": shard,
         "stores": [asdict(part) | {"missed": part.missed} for part in parts],

@@ -1,10 +1,13 @@
 """The nightly run keeps what is new, plays it first, tells of what does not hold, and divides the seeds."""
 
 import json
+import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,16 @@ import pytest
 
 from prompt_studio_model.state import State
 from tests.fuzz import report
-from tests.fuzz.__main__ import CODES, main
-from tests.fuzz.campaign import Explored, Part, Shard
+from tests.fuzz.__main__ import CODES, WORKERS, main
+from tests.fuzz.campaign import TROUBLES_MAX, Campaign, Explored, Part, Shard
 from tests.fuzz.corpus import Corpus
+from tests.fuzz.playground import Playground
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scheduler import Run, Step
+from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step
 from tests.harness.interleaving.schedules import Schedule
-from tests.harness.locations import SQLITE
+from tests.harness.interleaving.session import SessionWorker
+from tests.harness.locations import SQLITE, WITH_LOCKS, Location
+from tests.harness.processes import Pool, Trouble
 from tests.interleaved.broken import BROKEN
 
 pytestmark = pytest.mark.interleaved
@@ -89,6 +95,66 @@ class TestARun:
         assert summary(tmp_path)["verdict"] == "inconclusive"
 
 
+class TestTrouble:
+    """Whatever is raised proves nothing of a store; the rest of the night is played all the same."""
+
+    @pytest.mark.parametrize("location", [SQLITE, WITH_LOCKS], ids=lambda location: location.name)
+    def test_is_told_and_the_run_goes_on_with_everything_new(
+        self, location: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        play, played = Scheduler.run, 0
+
+        def broken(self: Scheduler, scenario: Scenario, choose: Choose, **more: Any) -> Run:  # noqa: ANN401 - see Scheduler
+            nonlocal played
+            played += 1
+            is_broken = played in {3, 8}
+
+            def raising(step: int, current: str | None, enabled: Sequence[str]) -> str:
+                if is_broken and step == 2:  # in a call: its process owes an answer, and its session may have locks
+                    raise sqlite3.OperationalError
+                return choose(step, current, enabled)
+
+            return play(self, scenario, raising, **more)
+
+        monkeypatch.setattr(Scheduler, "run", broken)
+        monkeypatch.setattr("tests.fuzz.campaign.SCHEDULES_OF_ONE", 4)
+        monkeypatch.setattr("tests.fuzz.campaign.ORDERS_MAX", 4)
+        corpus = Corpus(tmp_path / "corpus", location.name)
+        pool = Pool(WORKERS, SessionWorker, preload=("prompt_studio", "psycopg"))
+        try:
+            with Playground(pool, location) as playground:
+                campaign = Campaign(playground, corpus, tmp_path, 3, lambda _: None)
+                part = campaign.run(islice(Shard().seeds(7), 2), math.inf)
+        finally:
+            pool.close()
+        assert part.troubles == ["OperationalError: "] * 2
+        assert (part.scenarios, part.violations) == (2, [])
+        assert part.explorers["in order"].troubles == []
+        assert part.explorers["in order"].schedules > 0
+        assert report.verdict([part], cut_short="") == "inconclusive"
+        assert "could not be taken away" not in caplog.text
+
+    def test_that_does_not_end_ends_the_part(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def never(*_: Any, **__: Any) -> Run:  # noqa: ANN401 - see Scheduler
+            raise Trouble("nobody can go on")
+
+        monkeypatch.setattr(Scheduler, "run", never)
+        assert main(fuzz(tmp_path, "--minutes", "10", "--store", SQLITE.name)) == CODES["inconclusive"]
+        (part,) = summary(tmp_path)["stores"]
+        assert sum(len(one["troubles"]) for one in part["explorers"].values()) == TROUBLES_MAX
+
+    def test_of_the_command_itself_is_told_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def never(*_: Any) -> None:  # noqa: ANN401 - see Campaign
+            raise OSError("no space left")
+
+        monkeypatch.setattr("tests.fuzz.__main__.Campaign.run", never)
+        assert main(fuzz(tmp_path, "--store", SQLITE.name)) == CODES["inconclusive"]
+        assert "the run was cut short: OSError: no space left" in capsys.readouterr().out
+        assert summary(tmp_path)["cut_short"] == "OSError: no space left"
+
+
 class TestTheCorpus:
     SCENARIO = Scenario("some scenario", (), {"a": ()})
 
@@ -130,7 +196,7 @@ class TestTheCorpus:
 class TestTheReport:
     def test_tells_of_an_error_that_says_nothing(self, tmp_path: Path) -> None:
         part = Part("some store", 3, {"at random": Explored(troubles=[str(AssertionError())])}, scenarios=1)
-        report.write(tmp_path, [part], 1, "1/1", cut_short=False)
+        report.write(tmp_path, [part], 1, "1/1", cut_short="")
         (error,) = ET.parse(tmp_path / "junit.xml").iter("error")  # noqa: S314 - our own file
         assert error.get("message") == report.NOTHING_SAID
         assert json.loads((tmp_path / "summary.json").read_text())["verdict"] == "inconclusive"
