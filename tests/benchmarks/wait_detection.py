@@ -163,7 +163,7 @@ def measure(scheduler: Scheduler, pool: Pool[ProgramWorker], kind: Kind, strange
     step = watch.step
     assert step is not None
     marked = step.outcome == "blocked"
-    if step.lane != kind.order[-1] or step.what == "begin" or run.errors:
+    if step.lane != kind.order[-1] or step.what == "begin" or run.failures:
         raise Trouble(f"{kind.name}: another step was measured than the one in question: {run.steps}")
     if kind.waits and not (watch.really_waits and _answered_last(run, step.lane)):
         raise Trouble(f"{kind.name}: it was made to wait and did not")

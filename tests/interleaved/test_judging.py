@@ -8,7 +8,8 @@ import pytest
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Returned
 from tests.harness.interleaving.diagram import diagram
-from tests.harness.interleaving.judging import CONFORMANCE, ERROR, LOCKS, Judge, excuses
+from tests.harness.interleaving.excuses import excuses
+from tests.harness.interleaving.judging import CONFORMANCE, ERROR, LOCKS, Judge
 from tests.harness.interleaving.scenarios import SCENARIOS
 from tests.harness.interleaving.scheduler import Run, Scheduler, follow
 from tests.harness.interleaving.session import Failed, Kept, Told

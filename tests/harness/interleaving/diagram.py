@@ -1,5 +1,6 @@
 """A schedule as a picture in text: a column for each lane, time runs down."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from prompt_studio_model import operations as op
@@ -8,10 +9,14 @@ from tests.harness.interleaving.scheduler import CallEvent, Run
 from tests.harness.interleaving.session import Answer, Failed, Told
 
 WIDTH: Final = 34
+NOTHING_BROKEN: Final[Mapping[str, int]] = {}
 
 
-def diagram(run: Run) -> str:
-    """Draw a schedule: what each lane did in each step, when it waited, and what it was answered."""
+def diagram(run: Run, broken: Mapping[str, int] = NOTHING_BROKEN) -> str:
+    """Draw a schedule: what each lane did in each step, when it waited, and what it was answered.
+
+    `broken`: the promises that were broken, each with the step that did it.
+    """
     lanes = list(run.scenario.lanes)
     names = {event.number: event.lane for event in run.events if isinstance(event, Invoked)}
     lines = [f"{run.scenario.name}, {len(run.steps)} steps", _line("", dict(zip(lanes, lanes, strict=True)), lanes)]
@@ -24,6 +29,7 @@ def diagram(run: Run) -> str:
         lines.append(_line(str(number), {step.lane: f"  {what}{waits}"}, lanes))
         ended = (event for event in events if not isinstance(event, (Invoked, Happened)))
         lines += [_line("", {names[event.number]: f"}} {_told(event)}"}, lanes) for event in ended]
+        lines += [f"      ^ step {number} breaks {name}" for name, where in broken.items() if where == number]
     return "\n".join(line.rstrip() for line in lines)
 
 

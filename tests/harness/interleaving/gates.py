@@ -24,8 +24,14 @@ from psycopg import _connection_base, _cursor_base
 from tests.harness.processes import End
 
 STATEMENT, INSIDE, WAITS = "statement", "inside", "waits"
+ANSWER: Final = "answer"
+"""What is done at the last gate of a call that may be cut off: nothing but to tell what was done."""
+
 NOTICE: Final = "prompt_studio_test_gate "
 """What the function inside of a statement says, followed by the number of the place."""
+
+_WAITS: Final = "ProcSleep"
+"""Where in the server it is said that a session goes on waiting: messages are in any language."""
 
 _NAMED: Final = re.compile(r"\s*/\* (\w+) \*/")
 _WORD: Final = re.compile(r"\s*(\w+)")
@@ -114,9 +120,11 @@ def _listen(gate: Gate, connection: Any) -> None:  # noqa: ANN401 - psycopg's ow
         return
 
     def heard(notice: psycopg.errors.Diagnostic) -> None:
-        said = notice.message_primary or ""
+        said, process = notice.message_primary or "", connection.pgconn.backend_pid
         if said.startswith(NOTICE):
-            gate.inside(int(said.removeprefix(NOTICE)), connection.pgconn.backend_pid)
+            gate.inside(int(said.removeprefix(NOTICE)), process)
+        elif notice.severity_nonlocalized == "LOG" and notice.source_function == _WAITS:
+            gate.waits(process)
 
     connection._gate = gate
     connection.add_notice_handler(heard)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 import psycopg
 from psycopg.rows import dict_row
@@ -24,9 +24,15 @@ from tests.harness.locations import SQLITE, WITH_LOCKS, Location, Tables
 from tests.harness.processes import LIMIT_SECONDS, Trouble
 from tests.harness.shared_time import SharedTime
 
+Hold = Literal["row", "lock"]
+"""By what a job is held: its row is locked, or its advisory lock is taken."""
+
 LIMIT_MILLISECONDS: Final = 30_000
-SNAPSHOT, ROW = "0", "1"
-PLACES: Final = {SNAPSHOT: "has its snapshot", ROW: "has locked a row"}
+SNAPSHOT, ROW, WRITTEN = "0", "1", "2"
+PLACES: Final = {SNAPSHOT: "has its snapshot", ROW: "has locked a row", WRITTEN: "has put a row in"}
+_KEYS_OF_ONE: Final = 4
+"""So many numbers each server process has for its places."""
+
 _CLASS: Final = 1347636303
 """The first key of the locks for which a statement waits inside; the second is its server process and the place."""
 
@@ -35,8 +41,8 @@ _INSIDE: Final = f"""
     CREATE FUNCTION prompt_studio_test_gate(place INTEGER) RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN
         IF current_setting('prompt_studio_test.gated', TRUE) = 'on' THEN
             RAISE NOTICE '{NOTICE}%', place;
-            PERFORM pg_advisory_lock_shared({_CLASS}, pg_backend_pid() * 2 + place);
-            PERFORM pg_advisory_unlock_shared({_CLASS}, pg_backend_pid() * 2 + place);
+            PERFORM pg_advisory_lock_shared({_CLASS}, pg_backend_pid() * {_KEYS_OF_ONE} + place);
+            PERFORM pg_advisory_unlock_shared({_CLASS}, pg_backend_pid() * {_KEYS_OF_ONE} + place);
         END IF;
     END $$;
     CREATE FUNCTION prompt_studio_test_now() RETURNS BIGINT LANGUAGE plpgsql AS $$ BEGIN
@@ -55,6 +61,14 @@ _INSIDE: Final = f"""
     END $$;
     CREATE TRIGGER prompt_studio_test_gate BEFORE UPDATE OF status, leased_until ON prompt_studio_job_queue
     FOR EACH ROW EXECUTE FUNCTION prompt_studio_test_row();
+    CREATE FUNCTION prompt_studio_test_written() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM prompt_studio_test_gate({WRITTEN});
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER prompt_studio_test_written AFTER INSERT ON prompt_studio_job_queue
+    FOR EACH ROW EXECUTE FUNCTION prompt_studio_test_written();
+    CREATE TRIGGER prompt_studio_test_written AFTER INSERT OR UPDATE ON prompt_studio_idempotency
+    FOR EACH ROW EXECUTE FUNCTION prompt_studio_test_written();
 """
 
 
@@ -84,8 +98,11 @@ class Ground(Protocol):
     def state(self) -> State:
         """What is in the tables."""
 
-    def held(self) -> set[tuple[int, int]]:
+    def held(self) -> set[tuple[int, int, Hold]]:
         """Each job whose row is locked by an open transaction, or that has an advisory lock, and by which process."""
+
+    def locks(self) -> set[tuple[int, int]]:
+        """Each job that has an advisory lock, and of which process."""
 
     def guard(self, server_process: int) -> None:
         """From now on statements of this server process wait inside."""
@@ -108,10 +125,9 @@ _JOB_LOCKS: Final = f"""
     WHERE locktype = 'advisory' AND granted AND classid <> {_CLASS} AND objsubid = 1
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-_HELD: Final = f"""
+_HELD: Final = """
     SELECT id, locks.pid FROM prompt_studio_job_queue AS job JOIN pg_locks AS locks
     ON locks.locktype = 'transactionid' AND locks.mode = 'ExclusiveLock' AND locks.transactionid = job.xmax
-    UNION {_JOB_LOCKS}
 """
 JOBS, KEYS = "prompt_studio_job_queue", "prompt_studio_idempotency"
 SCHEDULES_BETWEEN_VACUUMS: Final = 200
@@ -211,8 +227,12 @@ class SqliteGround:
         )
         return state_of(Tables(jobs, keys, 0), self._now)
 
-    def held(self) -> set[tuple[int, int]]:
+    def held(self) -> set[tuple[int, int, Hold]]:
         """A writer has all or nothing, and nobody passes by what it has."""
+        return set()
+
+    def locks(self) -> set[tuple[int, int]]:
+        """There are none."""
         return set()
 
     def guard(self, server_process: int) -> None:
@@ -316,9 +336,14 @@ class PostgresGround:
         jobs, keys = (self._rows(f"SELECT * FROM {table} ORDER BY id") for table in (JOBS, KEYS))
         return state_of(Tables(jobs, keys, 0), self._now)
 
-    def held(self) -> set[tuple[int, int]]:
+    def held(self) -> set[tuple[int, int, Hold]]:
         """Each job whose row is locked by an open transaction, or that has an advisory lock, and by which process."""
-        return {(row["id"], row["pid"]) for row in self._rows(_HELD)}
+        rows: set[tuple[int, int, Hold]] = {(row["id"], row["pid"], "row") for row in self._rows(_HELD)}
+        return rows | {(job_id, process, "lock") for job_id, process in self.locks()}
+
+    def locks(self) -> set[tuple[int, int]]:
+        """Each job that has an advisory lock, and of which process."""
+        return {(row["id"], row["pid"]) for row in self._rows(_JOB_LOCKS)}
 
     def wait_for_locks(self, limit_seconds: float) -> None:
         """Wait until nobody has a job's advisory lock: a server process that is told to end still has its own.
@@ -335,12 +360,12 @@ class PostgresGround:
         """From now on statements of this server process wait inside."""
         if server_process not in self._guarded:
             self._guarded.add(server_process)
-            for place in (SNAPSHOT, ROW):
+            for place in PLACES:
                 self._lock("pg_advisory_lock", server_process, place)
 
     def let_go(self, server_process: int, place: str) -> None:
         """Let the statement that waits at this place go on; it waits at the next place, if there is one."""
-        key = server_process * 2 + int(place)
+        key = server_process * _KEYS_OF_ONE + int(place)
         self._rows("SELECT prompt_studio_test_let_go(%s::int, %s::int)", (server_process, key))
 
     def blockers(self, server_processes: Iterable[int]) -> dict[int, set[int]]:
@@ -355,7 +380,7 @@ class PostgresGround:
             )
             if pid in self._guarded:
                 self._guarded.remove(pid)
-                for place in (SNAPSHOT, ROW):
+                for place in PLACES:
                     self._lock("pg_advisory_unlock", pid, place)
 
     def close(self) -> None:
@@ -365,7 +390,7 @@ class PostgresGround:
         self.location.dispose(self.address)
 
     def _lock(self, function: str, server_process: int, place: str) -> None:
-        self._rows(f"SELECT {function}({_CLASS}, %s::int * 2 + %s::int)", (server_process, int(place)))
+        self._rows(f"SELECT {function}({_CLASS}, %s::int * {_KEYS_OF_ONE} + %s::int)", (server_process, int(place)))
 
     def _set_time(self, milliseconds: int) -> None:
         self._now = milliseconds

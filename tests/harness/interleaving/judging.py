@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.explore import Verdict
-from prompt_studio_model.checking.history import Happened, Invoked, Lost, Returned
+from prompt_studio_model.checking.history import Invoked, Lost, Returned
 from prompt_studio_model.checking.linearizability import Judged, check
 from prompt_studio_model.checking.properties import violated
 from prompt_studio_model.invariants import (
@@ -23,8 +23,9 @@ from prompt_studio_model.invariants import (
 )
 from prompt_studio_model.state import Settings, State
 from tests.harness.interleaving.diagram import diagram
+from tests.harness.interleaving.excuses import excuses
 from tests.harness.interleaving.job_moves import JobMoves
-from tests.harness.interleaving.scheduler import Run, Scheduler, Snapshot, follow
+from tests.harness.interleaving.scheduler import CUT_OFF, Run, Scheduler, follow
 from tests.harness.interleaving.session import Failed, Told
 from tests.harness.violation import Violation
 
@@ -73,7 +74,9 @@ class Judge:
         relaxed = self.explain(again, JobMoves(settings, excuses(again)))
         if relaxed.verdict == "holds":
             return Judgement("holds", excused=True)
-        return Judgement(relaxed.verdict, tuple(broken_by_steps(again, settings)) or relaxed.names, relaxed.why)
+        broken = broken_by_steps(again, settings)
+        why = f"{relaxed.why}\n{diagram(again, broken)}" if broken else relaxed.why
+        return Judgement(relaxed.verdict, tuple(broken) or relaxed.names, why)
 
     def require(self, run: Run) -> Judgement:
         """Judge, and raise unless it holds.
@@ -111,15 +114,27 @@ class Judge:
 
 
 def unexpected_errors(run: Run) -> Iterator[Failed]:
-    """The calls that failed though nobody cut their lane off: here nothing is in anybody's way for long."""
-    lanes = {event.number: event.lane for event in run.events if isinstance(event, Invoked)}
-    cut: set[str] = set()
-    for event in run.events:
-        if isinstance(event, Happened) and isinstance(event.event, op.Crash):
-            cut.add(event.event.session)
-        elif isinstance(event, Returned) and isinstance(event.answer, Failed) and lanes[event.number] not in cut:
-            yield event.answer
-    yield from (error for error in run.errors if error.unknown and not cut)
+    """The calls that failed for no reason: here nothing is in anybody's way for long.
+
+    A reason is that the server has ended the lane's sessions: while the call was under way, or before it, if no call
+    of the lane has found that out since. That a row would break a rule of the schema has none.
+    """
+    found_out = dict.fromkeys(run.scenario.lanes, True)
+    under_way: dict[str, int] = {}
+    excused: set[int] = set()
+    for event, during in zip(run.events, run.during, strict=True):
+        if isinstance(event, Invoked):
+            under_way[event.lane] = event.number
+            excused |= set() if found_out[event.lane] else {event.number}
+            found_out[event.lane] = True
+        elif isinstance(event, (Returned, Lost)):
+            under_way = {lane: number for lane, number in under_way.items() if number != event.number}
+        elif isinstance(event.event, op.Crash) and run.steps[during].what.startswith(CUT_OFF):
+            found_out[event.event.session] = False
+            excused |= {number for lane, number in under_way.items() if lane == event.event.session}
+    for number, error in run.failures.items():
+        if number not in excused or error.invariant is not None:
+            yield error
 
 
 def locks_trouble(run: Run, finals: list[State]) -> Iterator[str]:
@@ -127,45 +142,23 @@ def locks_trouble(run: Run, finals: list[State]) -> Iterator[str]:
     for lane, kept in run.kept.items():
         if len(set(kept.running)) < len(kept.running):
             yield f"{lane} had a lock more than once: {kept.running}"
+        if {job_id for job_id, _ in kept.locks} != set(kept.running):
+            yield f"{lane} believes that it has locked {kept.locks}, and the server says {kept.running}"
         if kept.unlock_errors:
             yield f"{lane} gave back {kept.unlock_errors} locks that it did not have"
-    seen = {lane: set(kept.running) for lane, kept in run.kept.items()}
-    possible = [{lane: {lock.job_id for lock in state.session(lane).locks} for lane in seen} for state in finals]
+    for job_id, lane in sorted(run.leaked):
+        yield f"{lane} has locked job {job_id} on a session that nobody unlocks it on"
+    seen = {lane: set(kept.locks) for lane, kept in run.kept.items()}
+    possible = [{lane: {tuple(lock) for lock in state.session(lane).locks} for lane in seen} for state in finals]
     if seen not in possible and any(seen.values()) | any(any(one.values()) for one in possible):
-        yield f"locks left: {seen}; any of these would be right: {possible}"
+        yield f"locks left, as job and token: {seen}; any of these would be right: {possible}"
 
 
-def excuses(run: Run) -> dict[int, frozenset[int]]:
-    """For each acquire, the jobs that at some moment of the call were held by others, or could not be leased."""
-    ends = {
-        event.number: during
-        for event, during in zip(run.events, run.during, strict=True)
-        if isinstance(event, (Returned, Lost))
-    }
-    excused = {}
-    for event, begun in zip(run.events, run.during, strict=True):
-        if isinstance(event, Invoked) and isinstance(event.invocation, op.Acquire):
-            # The snapshot of that number was taken before the step, and the next one after it.
-            seen = run.snapshots[begun : ends.get(event.number, len(run.steps)) + 2]
-            everywhere = {job.id for one in run.snapshots for job in one.state.jobs}
-            excused[event.number] = frozenset(
-                job_id for job_id in everywhere if not all(_free(one, job_id, event.lane) for one in seen)
-            )
-    return excused
-
-
-def _free(seen: Snapshot, job_id: int, lane: str) -> bool:
-    """Whether the job could be leased then by this lane, as far as everybody could see."""
-    job = seen.state.job(job_id)
-    held = any(held == job_id and holder != lane for held, holder in seen.held)
-    return job is not None and job.eligible(seen.state.now) and not held
-
-
-def broken_by_steps(run: Run, settings: Settings) -> list[str]:
-    """The promises that single changes of the tables break, each once."""
+def broken_by_steps(run: Run, settings: Settings) -> dict[str, int]:
+    """The promises that single changes of the tables break, each with the first step that does."""
     calls, answers = _calls(run), {one.number: one.answer for one in run.events if isinstance(one, Returned)}
     ends = {one.number: during for one, during in zip(run.events, run.during, strict=True) if isinstance(one, Returned)}
-    names: list[str] = []
+    broken: dict[str, int] = {}
     current: dict[str, int] = {}
     begun = {during: event for event, during in zip(run.events, run.during, strict=True) if isinstance(event, Invoked)}
     for number, step in enumerate(run.steps):
@@ -184,8 +177,9 @@ def broken_by_steps(run: Run, settings: Settings) -> list[str]:
         if isinstance(calls[call], op.Acquire) and not _claims(before, after):
             told = op.Nothing()  # an exhausted job was failed on the way
         seen = observe(settings, before, calls[call], told, after)
-        names += [name for name in violated(seen, STEP_PROMISES) if name not in names]
-    return names
+        for name in violated(seen, STEP_PROMISES):
+            broken.setdefault(name, number)
+    return broken
 
 
 def _tables(state: State) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from prompt_studio_model.state import State
-from tests.harness.interleaving.ground import LIMIT_MILLISECONDS, Ground, waits_among
+from tests.harness.interleaving.ground import LIMIT_MILLISECONDS, Ground, Hold, waits_among
 from tests.harness.interleaving.program_session import ProgramWorker
 from tests.harness.interleaving.programs import Programs
 from tests.harness.interleaving.scenario import Scenario
@@ -47,6 +47,10 @@ class _Plain:
         self._programs: Programs | None = None
         self._names: list[str] = []
 
+    def _must_build(self, scenario: Programs) -> bool:
+        before = self._programs
+        return before is None or before.schema != scenario.schema or before.rebuilds
+
     def move_clock(self, milliseconds: int) -> None:
         """Programs have none."""
         raise NotImplementedError
@@ -55,7 +59,11 @@ class _Plain:
         """There is no queue."""
         return _NO_QUEUE
 
-    def held(self) -> set[tuple[int, int]]:
+    def held(self) -> set[tuple[int, int, Hold]]:
+        """There are no jobs."""
+        return set()
+
+    def locks(self) -> set[tuple[int, int]]:
         """There are no jobs."""
         return set()
 
@@ -89,8 +97,9 @@ class PlainSqlite(_Plain):
     def begin(self, scenario: Scenario) -> State:
         """Put the scenario's rows into empty tables."""
         assert isinstance(scenario, Programs)
-        if self._programs is None or self._programs.schema != scenario.schema:
-            drop = "".join(f"DROP TABLE {table};" for table in self._names)
+        if self._must_build(scenario):
+            found = self._control.execute(_OBJECTS_OF_SQLITE).fetchall()
+            drop = "".join(f'DROP {kind} IF EXISTS "{name}";' for kind, name in found)
             self._control.executescript(f"BEGIN IMMEDIATE;{drop}{scenario.schema};COMMIT")
             self._names = [f'"{name}"' for (name,) in self._control.execute(_TABLES_OF_SQLITE).fetchall()]
         self._programs = scenario
@@ -120,6 +129,10 @@ class PlainSqlite(_Plain):
 _TABLES_OF_POSTGRES: Final = """
     SELECT quote_ident(tablename) AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename
 """
+_OBJECTS_OF_SQLITE: Final = """
+    SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND type IN ('view', 'table')
+    ORDER BY type DESC
+"""
 _TABLES_OF_SQLITE: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 
 
@@ -144,7 +157,7 @@ class PlainPostgres(_Plain):
     def begin(self, scenario: Scenario) -> State:
         """Put the scenario's rows into empty tables, which are as they were when they were made."""
         assert isinstance(scenario, Programs)
-        if self._programs is None or self._programs.schema != scenario.schema:
+        if self._must_build(scenario):
             self._run(f"DROP SCHEMA public CASCADE; CREATE SCHEMA public; {scenario.schema}")
             self._names = [str(row["name"]) for row in self._control.execute(_TABLES_OF_POSTGRES)]
         self._programs = scenario

@@ -22,9 +22,6 @@ from tests.harness.shared_time import SharedTime
 
 _BEGINS: Final = re.compile(r"\s*BEGIN\b", re.IGNORECASE)
 
-_WAITS: Final = "ProcSleep"
-"""Where in the server it is said that a session goes on waiting: messages are in any language."""
-
 
 class WaitingCursor(sqlite3.Cursor):
     """A cursor of a connection that waits."""
@@ -104,15 +101,8 @@ class _OnPostgres:
 
     errors = psycopg.Error
 
-    def __init__(self, address: str, gate: Gate) -> None:
+    def __init__(self, address: str) -> None:
         self.connection = psycopg.connect(address, prepare_threshold=None)
-        process = self.connection.info.backend_pid
-
-        def heard(said: psycopg.errors.Diagnostic) -> None:
-            if said.severity_nonlocalized == "LOG" and said.source_function == _WAITS:
-                gate.waits(process)
-
-        self.connection.add_notice_handler(heard)
 
     def code(self, error: Any) -> str:  # noqa: ANN401 - of `errors`
         return str(error.sqlstate or type(error).__name__)
@@ -132,8 +122,8 @@ class _OnPostgres:
         self.connection.close()
 
 
-def _opened(address: str, gate: Gate) -> _OnSqlite | _OnPostgres:
-    return _OnPostgres(address, gate) if "://" in address else _OnSqlite(address)
+def _opened(address: str) -> _OnSqlite | _OnPostgres:
+    return _OnPostgres(address) if "://" in address else _OnSqlite(address)
 
 
 class ProgramWorker:
@@ -143,12 +133,13 @@ class ProgramWorker:
         self._gate = Gate(seat.wire)
         self._gate.install()
         self._session: _OnSqlite | _OnPostgres | None = None
+        self._address = ""
 
     def open(self, location: Location, address: str, time: SharedTime) -> bool:
         """Connect. Programs know nothing of a queue, nor of its clock; no lock of theirs outlives them."""
         del location, time
         self.leave()
-        self._session = _opened(address, self._gate)
+        self._address, self._session = address, _opened(address)
         return False
 
     def leave(self) -> None:
@@ -157,17 +148,19 @@ class ProgramWorker:
             self._session.close()
         self._session = None
 
-    def perform(self, invocation: Call) -> Answer:
+    def perform(self, invocation: Call, *, answer_waits: bool = False) -> Answer:
         """Run a program, whose statements wait at the gate. At its end the connection is as good as closed.
 
         An error that is not the database's is a mistake in the program, and ends the worker.
         """
         session = self._session
         assert session is not None
+        assert not answer_waits, "no process is killed in the midst of a program"
         with self._gate.closed():
             answer: Answer
             try:
-                answer = Told(invocation.program(session.connection, *invocation.arguments))
+                given = self._address if invocation.connects else session.connection
+                answer = Told(invocation.program(given, *invocation.arguments))
             except session.errors as error:
                 answer = Failed(session.code(error), str(error))
             session.end_transaction()

@@ -52,6 +52,7 @@ class Programs(Scenario):
         rows: puts into them what is there at the beginning.
         reads: the queries that say what is in them at the end, in an order that does not depend on chance.
         weaker: what else is allowed.
+        rebuilds: the tables are made anew for each schedule, since a program changes more than their rows.
         meant: other programs, of the same lanes, that mean the same: their serial orders are the ones that count. For
             what is wrong already when it is alone.
     """
@@ -61,6 +62,7 @@ class Programs(Scenario):
     rows: str = ""
     reads: tuple[str, ...]
     weaker: Weaker | None = None
+    rebuilds: bool = False
     meant: "Programs | None" = None
 
 

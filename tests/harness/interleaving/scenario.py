@@ -63,10 +63,12 @@ class Call(op.Invocation):
     Attributes:
         program: a function of a module. It is given the connection.
         arguments: what else it is given.
+        connects: it is given the database's address instead, and connects by itself.
     """
 
     program: Callable[..., Hashable]
     arguments: tuple[Hashable, ...] = ()
+    connects: bool = False
 
     @property
     def operation(self) -> str:

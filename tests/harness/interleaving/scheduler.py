@@ -10,16 +10,16 @@ import marshal
 import select
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Event, Happened, History, Invoked, Lost, Returned
 from prompt_studio_model.state import Job, State
 from tests.harness.interleaving.gates import INSIDE, WAITS
-from tests.harness.interleaving.ground import PLACES, Ground
+from tests.harness.interleaving.ground import PLACES, Ground, Hold
 from tests.harness.interleaving.scenario import Continue, CutOff, Kill, Mine, Move, Scenario, Stop, happens
-from tests.harness.interleaving.session import Answer, Failed, Kept
+from tests.harness.interleaving.session import Answer, Failed, Kept, in_a_word
 from tests.harness.locations import Location
 from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
 
@@ -32,6 +32,7 @@ PROBE_SECONDS: Final = 0.0003
 """How long to listen for a lane that is on its way, before asking the server whether it waits for a lock."""
 
 STEPS_MAX: Final = 2_000
+CUT_OFF: Final = "cut off"
 RELEASES: Final = frozenset({"commit", "rollback"})
 
 
@@ -45,6 +46,9 @@ class Step:
         enabled: the lanes that could have gone on instead, and this one.
         outcome: where the lane came to.
         job_id: the job that the statement names.
+        call: what the lane was asked to do.
+        woken: the other lanes that had waited for a lock, and where they came to.
+        answers: what kinds of answers were given in it, and to whom.
     """
 
     lane: str
@@ -53,6 +57,9 @@ class Step:
     outcome: str
     job_id: int | None = None
     server_process: int = 0
+    call: str = ""
+    woken: tuple[tuple[str, Phase], ...] = ()
+    answers: tuple[tuple[str, str], ...] = ()
 
 
 CallEvent = Event[op.Invocation, Answer, op.Invocation]
@@ -66,7 +73,11 @@ class Snapshot:
     """
 
     state: State
-    held: frozenset[tuple[int, str]]
+    held: frozenset[tuple[int, str, Hold]]
+
+    def without_locks(self) -> "Snapshot":
+        """The same to a store that does not ask for advisory locks."""
+        return replace(self, held=frozenset(one for one in self.held if one[2] == "row"))
 
 
 @dataclass(slots=True)
@@ -79,7 +90,8 @@ class Run:
         waits: how often a statement was seen to wait for another session's lock.
         after: the tables, when all was quiet.
         kept: what each lane's session had then.
-        errors: what calls failed with.
+        unknown: what calls failed with of which nobody knows whether they were carried out, by their numbers.
+        leaked: the jobs that somebody had locked when everybody had given back what it knew of.
         has_locks: whether the store takes advisory locks.
         snapshots: one before the first step and one after each, if they were asked for.
         tables: what programs left in tables of their own.
@@ -95,13 +107,20 @@ class Run:
     waits: int = 0
     after: State = field(default_factory=State)
     kept: dict[str, Kept] = field(default_factory=dict)
-    errors: list[Failed] = field(default_factory=list)
+    unknown: dict[int, Failed] = field(default_factory=dict)
+    leaked: frozenset[tuple[int, str]] = frozenset()
     tables: Hashable = ()
 
     @property
     def history(self) -> History[op.Invocation, Answer, op.Invocation]:
         """The events, checked."""
         return History(tuple(self.events))
+
+    @property
+    def failures(self) -> dict[int, Failed]:
+        """What calls failed with, by their numbers."""
+        told = {event.number: event.answer for event in self.events if isinstance(event, Returned)}
+        return self.unknown | {number: answer for number, answer in told.items() if isinstance(answer, Failed)}
 
     @property
     def choices(self) -> list[str]:
@@ -123,11 +142,13 @@ class _Lane:
     server_process: int = 0
     job_id: int | None = None
     call: int | None = None
+    operation: str = ""
     job: Job | None = None
     processes: set[int] = field(default_factory=set)
     told_wait: bool = False
     was_cut_off: bool = False
     stopped: bool = False
+    may_be_cut_off: bool = False
 
 
 class Scheduler:
@@ -188,9 +209,14 @@ class _Play:
         self._look = look
         self._pool = pool
         self._ground = ground
-        self._lanes = {name: _Lane(name, list(moves), workers.get(name)) for name, moves in scenario.lanes.items()}
+        fated = {move.lane for moves in scenario.lanes.values() for move in moves if isinstance(move, Kill | CutOff)}
+        self._lanes = {
+            name: _Lane(name, list(moves), workers.get(name), may_be_cut_off=name in fated)
+            for name, moves in scenario.lanes.items()
+        }
         self._run = Run(scenario, ground.begin(scenario))
         self._calls = 0
+        self._told: list[tuple[str, str]] = []
 
     def run(self, choose: Choose, tell: Callable[[Step], None] | None) -> Run:
         current: str | None = None
@@ -211,9 +237,16 @@ class _Play:
             if lane.worker is not None:
                 self._pool.ask(lane.worker, self._ground.worker.settle)
                 self._run.kept[lane.name] = self._pool.answer(lane.worker)
-                if lane.was_cut_off:  # the next schedule must not see that anything was ever lost
-                    open_at(self._pool, lane.worker, self._ground)
+        self._run.leaked = frozenset((job_id, self._names.get(one, "?")) for job_id, one in self._ground.locks())
+        for lane in self._lanes.values():
+            if lane.was_cut_off:  # the next schedule must not see that anything was ever lost
+                open_at(self._pool, self._number(lane), self._ground)
         return self._run
+
+    @property
+    def _names(self) -> dict[int, str]:
+        """The lane of each server process."""
+        return {process: lane.name for lane in self._lanes.values() for process in lane.processes}
 
     def _enabled(self) -> list[str]:
         for lane in self._lanes.values():
@@ -238,21 +271,26 @@ class _Play:
 
     def _snap(self) -> None:
         if self._look:
-            names = {process: lane.name for lane in self._lanes.values() for process in lane.processes}
-            held = frozenset((job_id, names.get(process, "?")) for job_id, process in self._ground.held())
+            names = self._names
+            held = frozenset((job_id, names.get(process, "?"), how) for job_id, process, how in self._ground.held())
             self._run.snapshots.append(Snapshot(self._ground.state(), held))
 
     # One step
 
     def _step(self, lane: _Lane, enabled: tuple[str, ...]) -> None:
+        waiting = [other for other in self._lanes.values() if other is not lane and other.phase == "blocked"]
+        self._told = []
+        step = self._taken(lane, enabled)
+        woken = tuple((other.name, other.phase) for other in waiting if other.phase != "blocked")
+        self._run.steps.append(replace(step, woken=woken, answers=tuple(sorted(self._told))))
+
+    def _taken(self, lane: _Lane, enabled: tuple[str, ...]) -> Step:
         if lane.phase == "ready" and happens(lane.moves[0]):
             what = self._happen(lane.moves.pop(0))
             self._settle()
-            self._run.steps.append(Step(lane.name, what, enabled, "done"))
-            return
+            return Step(lane.name, what, enabled, "done")
         if lane.phase == "ready" and not self._begin(lane):
-            self._run.steps.append(Step(lane.name, "left out", enabled, "done"))
-            return
+            return Step(lane.name, "left out", enabled, "done")
         what, job_id, lane.told_wait = self._what(lane), lane.job_id, False
         if lane.phase == "inside":
             place = lane.statement
@@ -261,11 +299,11 @@ class _Play:
         elif lane.phase == "gate":
             lane.phase = "running"
             self._pool.ends(self._number(lane))[1].send_bytes(b"")
-        calls_before = lane.call
+        calls_before, call = lane.call, lane.operation
         self._settle()
         if what in RELEASES or lane.call != calls_before or lane.phase in {"ready", "ended"}:
             self._wake_busy(lane)
-        self._run.steps.append(Step(lane.name, what, enabled, lane.phase, job_id, lane.server_process))
+        return Step(lane.name, what, enabled, lane.phase, job_id, lane.server_process, call)
 
     def _begin(self, lane: _Lane) -> bool:
         """Begin the next call, up to its first statement; False if it is left out."""
@@ -276,9 +314,9 @@ class _Play:
             move = move.invocation(lane.name, lane.job)
         assert isinstance(move, op.Invocation)
         self._calls += 1
-        lane.call, lane.phase = self._calls, "running"
+        lane.call, lane.operation, lane.phase = self._calls, move.operation, "running"
         self._seen(Invoked(lane.call, lane.name, move))
-        self._pool.ask(self._number(lane), self._ground.worker.perform, move)
+        self._pool.ask(self._number(lane), self._ground.worker.perform, move, answer_waits=lane.may_be_cut_off)
         self._settle()
         return True
 
@@ -306,7 +344,7 @@ class _Play:
         self._seen(Happened(op.Crash(session=lane.name)))
         if lane.phase in {"inside", "blocked"}:
             lane.phase = "running"
-        return f"cut off {move.lane}"
+        return f"{CUT_OFF} {move.lane}"
 
     def _kill(self, lane: _Lane) -> None:
         number = self._number(lane)
@@ -376,7 +414,9 @@ class _Play:
         assert lane.call is not None
         unknown = isinstance(answer, Failed) and answer.unknown
         self._seen(Lost(lane.call) if unknown else Returned(lane.call, answer))
-        self._run.errors += [answer] if isinstance(answer, Failed) else []
+        self._told.append((lane.name, in_a_word(answer)))
+        if isinstance(answer, Failed) and answer.unknown:
+            self._run.unknown[lane.call] = answer
         if isinstance(answer, op.Row) and isinstance(self._invocation(lane.call), op.Acquire):
             lane.job = answer.job
         lane.call, lane.phase = None, "ready"

@@ -11,7 +11,7 @@ from prompt_studio_model.state import Scope
 from tests.harness.interleaving.scenario import Continue, CutOff, Kill, Mine, Move, Scenario, Stop
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step, deviations, follow
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,8 @@ def require_branch(run: Run, prefix: Sequence[str], was: Sequence[Step]) -> None
 def _comparable(step: Step) -> dict[str, Any]:
     told = asdict(step)
     del told["server_process"]
-    return {**told, "enabled": list(step.enabled)}
+    listed = {name: [list(pair) for pair in told[name]] for name in ("woken", "answers")}
+    return {**told, **listed, "enabled": list(step.enabled)}
 
 
 def deviations_of(run: Run) -> list[tuple[int, str]]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Protocol, cast
 
 from prompt_studio_model import operations as op
 from tests.harness.adapter import Adapter, Database, DatabaseTrouble, RefusedByDatabase, SessionSeen, VirtualClock
-from tests.harness.interleaving.gates import Gate
+from tests.harness.interleaving.gates import ANSWER, Gate
 from tests.harness.locations import Location
 from tests.harness.processes import Seat
 from tests.harness.shared_time import SharedTime
@@ -35,6 +35,22 @@ class Told:
 
 
 Answer = op.Response | Failed | Told
+
+
+def in_a_word(answer: Answer) -> str:
+    """What kind of answer it is: what of it is the same in every database, and in a store that answers as before."""
+    match answer:
+        case Failed(error=error):
+            return error
+        case op.Outcome(kind=kind, late=late):
+            return f"{kind}{', late' if late else ''}"
+        case op.Row(job=None) | op.Nothing():
+            return "nothing"
+        case op.Row(job=job):
+            return "a job again" if job is not None and job.lease_token > 1 else "a job"
+        case op.Recorded(created=created):
+            return "recorded" if created else "known"
+    return type(answer).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +144,8 @@ class Worker(Protocol):
     def open(self, location: Location, address: str, time: SharedTime) -> bool:
         """Open the database; say whether what is called there takes advisory locks that outlive a call."""
 
-    def perform(self, invocation: Any) -> Answer:  # noqa: ANN401 - each kind of worker has its own calls
-        """Make a call, whose statements wait at the gate."""
+    def perform(self, invocation: Any, *, answer_waits: bool = False) -> Answer:  # noqa: ANN401 - of its own kind
+        """Make a call, whose statements wait at the gate; and so does its answer, if it is to."""
 
     def settle(self) -> Kept:
         """Give back what a call left, and say what it was."""
@@ -170,16 +186,25 @@ class SessionWorker:
         assert self._database is not None
         self._adapter = SameIds(OneSession(self._database, self._dice))
 
-    def perform(self, invocation: op.Invocation) -> Answer:
-        """Make a call, whose statements wait at the gate."""
-        assert self._adapter is not None
+    def perform(self, invocation: op.Invocation, *, answer_waits: bool = False) -> Answer:
+        """Make a call, whose statements wait at the gate.
+
+        `answer_waits`: and so does the answer. A process that is killed there has done all that it was asked for.
+        """
         with self._gate.closed():
-            try:
-                return self._adapter.perform(invocation)
-            except RefusedByDatabase as error:
-                return Failed("InvariantViolation", str(error), invariant=error.invariant)
-            except DatabaseTrouble as error:
-                return Failed(type(error).__name__, str(error), unknown=getattr(error, "outcome_unknown", False))
+            answer = self._performed(invocation)
+            if answer_waits:
+                self._gate.reach(ANSWER)
+        return answer
+
+    def _performed(self, invocation: op.Invocation) -> Answer:
+        assert self._adapter is not None
+        try:
+            return self._adapter.perform(invocation)
+        except RefusedByDatabase as error:
+            return Failed("InvariantViolation", str(error), invariant=error.invariant)
+        except DatabaseTrouble as error:
+            return Failed(type(error).__name__, str(error), unknown=getattr(error, "outcome_unknown", False))
 
     def settle(self) -> Kept:
         """Give back every lock, and say which there were. The next schedule begins with none."""

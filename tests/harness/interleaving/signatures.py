@@ -6,10 +6,9 @@ nothing of what happens in a server.
 
 from collections.abc import Iterator
 
-from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Happened, Invoked, Lost, Returned
 from tests.harness.interleaving.scheduler import Run
-from tests.harness.interleaving.session import Answer, Failed
+from tests.harness.interleaving.session import in_a_word
 
 
 def signatures(run: Run) -> frozenset[str]:
@@ -44,24 +43,9 @@ def _calls(run: Run) -> dict[int, tuple[str, str]]:
     for event in run.events:
         if isinstance(event, Invoked):
             end = ends.get(event.number)
-            told = _told(end.answer) if isinstance(end, Returned) else "no answer"
+            told = in_a_word(end.answer) if isinstance(end, Returned) else "no answer"
             found[event.number] = type(event.invocation).__name__, told
     return found
-
-
-def _told(answer: Answer) -> str:
-    match answer:
-        case Failed(error=error):
-            return error
-        case op.Outcome(kind=kind, late=late):
-            return f"{kind}{', late' if late else ''}"
-        case op.Row(job=None) | op.Nothing():
-            return "nothing"
-        case op.Row(job=job):
-            return "a job again" if job is not None and job.lease_token > 1 else "a job"
-        case op.Recorded(created=created):
-            return "recorded" if created else "known"
-    return type(answer).__name__
 
 
 def _met(run: Run, number: int) -> str:

@@ -1,0 +1,102 @@
+"""A migration beside a program of the old schema: what that one commits is converted, or it is refused."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.interleaving.explorers import every_order, uniform
+from tests.harness.interleaving.plain_tables import PlainPostgres, PlainSqlite, PlainTables
+from tests.harness.interleaving.program_session import ProgramWorker
+from tests.harness.interleaving.programs import NOT_SERIAL, Programs, ProgramScheduler, SerialJudge
+from tests.harness.interleaving.reducing import reduced
+from tests.harness.interleaving.scheduler import Run
+from tests.harness.interleaving.schedules import preemptions
+from tests.harness.processes import Pool
+from tests.interleaved.migrations import (
+    RIGHT_MIGRATIONS_OF_POSTGRES,
+    RIGHT_MIGRATIONS_OF_SQLITE,
+    WRONG_MIGRATION,
+)
+
+pytestmark = pytest.mark.interleaved
+
+Make = Callable[[Path], PlainTables]
+PREEMPTIONS_MAX = 1
+"""In each run: wherever one of the two is, the other goes on to its end or until it waits."""
+
+EACH_TIME, *MORE = RIGHT_MIGRATIONS_OF_POSTGRES
+RIGHT = [
+    *(pytest.param(PlainSqlite, one, id=f"sqlite-{one.name}") for one in RIGHT_MIGRATIONS_OF_SQLITE),
+    pytest.param(PlainPostgres, EACH_TIME, id=f"postgres-{EACH_TIME.name}"),
+    # To make the tables of Postgres anew for each schedule takes longer than all the rest of it.
+    *(pytest.param(PlainPostgres, one, id=f"postgres-{one.name}", marks=pytest.mark.soak) for one in MORE),
+]
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Pool[ProgramWorker]]:
+    """Two processes that run programs."""
+    pool = Pool(2, ProgramWorker, preload=("psycopg", "prompt_studio"))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def on(workers: Pool[ProgramWorker], tmp_path: Path) -> Iterator[Callable[[Make], ProgramScheduler]]:
+    """A scheduler over a database with plain tables."""
+    grounds: list[PlainTables] = []
+
+    def scheduler(make: Make) -> ProgramScheduler:
+        grounds.append(make(tmp_path))
+        return ProgramScheduler(workers, grounds[-1])
+
+    yield scheduler
+    workers.restore()
+    workers.all(ProgramWorker.leave)
+    for ground in grounds:
+        ground.close()
+
+
+On = Callable[[Make], ProgramScheduler]
+
+
+def require(scheduler: ProgramScheduler, runs: Iterator[Run]) -> list[Run]:
+    """Each of these holds."""
+    judge, seen = SerialJudge(scheduler), []
+    for run in runs:
+        judged = judge.judge(run)
+        assert judged.verdict == "holds", judged.why
+        seen.append(run)
+    return seen
+
+
+@pytest.mark.verifies("PS-MIGRATION-4", "PS-MIGRATION-6")
+@pytest.mark.parametrize(("make", "one"), RIGHT)
+def test_wherever_the_other_cuts_in_both_are_as_one_after_another(make: Make, one: Programs, on: On) -> None:
+    scheduler = on(make)
+    runs = require(scheduler, every_order(scheduler, one, preemptions=PREEMPTIONS_MAX))
+    assert {run.choices[0] for run in runs} == {"a", "b"}
+    assert any("busy" in step.outcome or "blocked" in step.outcome for run in runs for step in run.steps)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize(("make", "one"), RIGHT)
+def test_many_orders_hold(make: Make, one: Programs, on: On) -> None:
+    scheduler, source = on(make), random.Random(one.name)  # noqa: S311 - the same schedules each time
+    require(scheduler, (scheduler.run(one, uniform(source)) for _ in range(500)))
+
+
+@pytest.mark.verifies("PS-MIGRATION-4")
+def test_a_migration_that_locks_nothing_loses_what_the_other_did(on: On) -> None:
+    scheduler = on(PlainPostgres)
+    judge, programs = SerialJudge(scheduler), WRONG_MIGRATION.programs
+    runs = every_order(scheduler, programs, preemptions=2)
+    run = next(run for run in runs if judge.judge(run).verdict == "violated")
+    shortest, _ = reduced(scheduler, run, lambda other: judge.judge(other).verdict == "violated")
+    judged = judge.judge(shortest)
+    assert judged.names == (NOT_SERIAL,)
+    assert WRONG_MIGRATION.shown_by in judged.why
+    assert preemptions(shortest) <= PREEMPTIONS_MAX
