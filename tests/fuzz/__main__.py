@@ -21,11 +21,9 @@ from tests.fuzz.playground import Playground
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
 from tests.harness.processes import Pool
+from tests.harness.progress import Progress
 
 WORKERS: Final = 3
-PROGRESS_SECONDS: Final = {True: 2.0, False: 30.0}
-"""How often a line is written: to a terminal, in its place; elsewhere."""
-
 CODES: Final = {"holds": 0, "violated": 1, "inconclusive": 2}
 BUILD: Final = Path("build")
 
@@ -45,35 +43,20 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-class Progress:
-    """A line now and then."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._next = time.monotonic()
-
-    def __call__(self, part: Part) -> None:
-        """Tell of a part, if it is time to."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + PROGRESS_SECONDS[self._terminal]
-            sys.stderr.write(f"\r\033[K{report.line(part)}" if self._terminal else f"{report.line(part)}\n")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._terminal:
-            sys.stderr.write("\n")
-
-
 def run(locations: Sequence[Location], asked: argparse.Namespace, parts: list[Part]) -> None:
     """Give each store its share of the time. What was done is in `parts`, whatever ends it."""
     pool = Pool(WORKERS, SessionWorker, preload=("prompt_studio", "psycopg"))
-    progress = Progress()
+    progress = Progress(sys.stderr)
+
+    def tell(part: Part) -> None:
+        if progress.due:
+            progress.write(report.line(part))
+
     try:
         for number, location in enumerate(locations):
             with Playground(pool, location) as playground:
                 corpus = Corpus(asked.corpus, location.name)
-                campaign = Campaign(playground, corpus, asked.schedules, asked.depth, progress)
+                campaign = Campaign(playground, corpus, asked.schedules, asked.depth, tell)
                 parts.append(campaign.part)
                 left = asked.until - time.monotonic()
                 until = time.monotonic() + left / (len(locations) - number)

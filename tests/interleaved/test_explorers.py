@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 
 from tests.harness.interleaved_layer import InterleavedLayer, Volume
 from tests.harness.interleaving.explorers import missed, prioritized, uniform
-from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.generated import generate, generated
 from tests.harness.interleaving.ground import Ground
 from tests.harness.interleaving.judging import Judge
@@ -26,7 +24,7 @@ from tests.harness.interleaving.scheduler import Scheduler, deviations
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
 from tests.harness.processes import Pool
-from tests.interleaved.conftest import EXPLORED
+from tests.interleaved.conftest import EXPLORED, Holds, Tell
 
 pytestmark = pytest.mark.interleaved
 
@@ -43,7 +41,7 @@ LANES_MAX = 4
 @pytest.mark.stateful
 @pytest.mark.timeout(3_600)
 def test_generated_scenarios_hold(
-    scheduler: Scheduler, judge: Judge, layer: InterleavedLayer, failures: Path, request: pytest.FixtureRequest
+    scheduler: Scheduler, holds: Holds, layer: InterleavedLayer, tell: Tell, request: pytest.FixtureRequest
 ) -> None:
     wanted, depth = request.config.getoption("schedules"), request.config.getoption("depth")
     seed = int(request.config.option.hypothesis_seed)
@@ -56,12 +54,13 @@ def test_generated_scenarios_hold(
             lanes = list(scenario.lanes)
             choose = uniform(source) if number % 2 else prioritized(source, lanes, STEPS, source.randint(1, depth))
             run = scheduler.run(scenario, choose)
-            found.excused += require(scheduler, judge, run, failures).excused
+            found.excused += holds(run).excused
             found.schedules, found.steps, found.waits = (
                 found.schedules + 1,
                 found.steps + len(run.steps),
                 found.waits + run.waits,
             )
+            tell(lambda: f"{scheduler.location}: {found.schedules:,} of {wanted:,} schedules")
         scheduler.forget(scenario)
         found.scenarios += 1
     found.seconds = time.monotonic() - begun
