@@ -55,8 +55,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.line(line)
 
 
-Tell = Callable[[Callable[[], str]], None]
-"""Given how to make a line, it writes one when it is time to."""
+Tell = Callable[[str], None]
+"""Writes a line when it is time to."""
 
 
 @contextmanager
@@ -66,10 +66,10 @@ def telling(
     """Progress to this stream, with what captures it lifted for as long as a line takes."""
     progress = Progress(stream, within=True, now=now)
 
-    def tell(line: Callable[[], str]) -> None:
+    def tell(line: str) -> None:
         if progress.due:
             with lift():
-                progress.write(line())
+                progress.write(line)
 
     yield tell
     with lift():

@@ -5,34 +5,37 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from tests.harness.broken_stores import BrokenStore, Turn
 from tests.harness.interleaved_layer import InterleavedLayer, Volume
+from tests.harness.interleaving.drawing import require_drawn
 from tests.harness.interleaving.explorers import missed, prioritized, uniform
-from tests.harness.interleaving.generated import generate, generated
+from tests.harness.interleaving.generated import Chooser, generated
 from tests.harness.interleaving.ground import Ground
 from tests.harness.interleaving.judging import Judge
-from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scheduler import Scheduler, deviations
+from tests.harness.interleaving.scenario import Move, Scenario
+from tests.harness.interleaving.scenarios import acquire, job
+from tests.harness.interleaving.scheduler import Run, Scheduler, deviations
+from tests.harness.interleaving.schedules import Schedule, replay
 from tests.harness.interleaving.session import SessionWorker
-from tests.harness.locations import LOCATIONS, Location
-from tests.harness.processes import Pool
+from tests.harness.locations import SQLITE, Location
+from tests.harness.processes import Pool, Trouble
+from tests.harness.violation import Violation
 from tests.interleaved.conftest import EXPLORED, Holds, Tell
 
 pytestmark = pytest.mark.interleaved
 
-Item = TypeVar("Item")
 SCHEDULES_OF_ONE = 20
 """A scenario is set up once for so many schedules of it."""
 
 EXAMPLES = 60
+KEEPS_THE_TOKEN = Turn("acquire_best_job", r"lease_token = lease_token \+ 1,", "lease_token = lease_token,")
 STEPS = 30
 LANES_MAX = 4
 """More than most schedules have; deviations after the end do no harm."""
@@ -60,7 +63,7 @@ def test_generated_scenarios_hold(
                 found.steps + len(run.steps),
                 found.waits + run.waits,
             )
-            tell(lambda: f"{scheduler.location}: {found.schedules:,} of {wanted:,} schedules")
+            tell(f"{scheduler.location}: {found.schedules:,} of {wanted:,} schedules")
         scheduler.forget(scenario)
         found.scenarios += 1
     found.seconds = time.monotonic() - begun
@@ -70,28 +73,68 @@ def test_generated_scenarios_hold(
     request.config.stash.setdefault(EXPLORED, []).append(f"{scheduler.location}: {found.line()}")
 
 
-@pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: location.name)
-def test_scenarios_that_hypothesis_draws_hold(
-    location: Location, opened: Callable[[Location], AbstractContextManager[Ground]], pool: Pool[SessionWorker]
-) -> None:
-    with opened(location) as ground:
-        scheduler = Scheduler(pool, ground)
-        judge = Judge(scheduler)
-
-        @settings(max_examples=EXAMPLES)
-        @given(st.data(), st.lists(st.tuples(st.integers(0, STEPS), st.integers(1, 3)), max_size=3))
-        def every_schedule_holds(data: st.DataObject, points: list[tuple[int, int]]) -> None:
-            scenario = generate("drawn", partial(_drawn, data))
-            try:
-                judge.require(scheduler.run(scenario, deviations(points)))
-            finally:
-                scheduler.forget(scenario)
-
-        every_schedule_holds()
+def one_or_two_claims(name: str, choose: Chooser) -> Scenario:
+    """Small, so that little is tried to make it smaller."""
+    lanes: dict[str, tuple[Move, ...]] = {lane: (acquire(lane),) for lane in choose(("a", "ab"))}
+    return Scenario(name, (job(),), lanes)
 
 
-def _drawn(data: st.DataObject, items: Sequence[Item]) -> Item:
-    return items[data.draw(st.integers(0, len(items) - 1))]
+def third_time_trouble(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the third schedule end in trouble. The list has an item for each that was played."""
+    play = scheduler.run
+    played: list[int] = []
+
+    def run(*arguments: Any, **named: Any) -> Run:  # noqa: ANN401 - see Scheduler
+        played.append(len(played))
+        if len(played) == 3:
+            raise Trouble("a worker died")
+        return play(*arguments, **named)
+
+    monkeypatch.setattr(scheduler, "run", run)
+    return played
+
+
+class TestDrawnByHypothesis:
+    def test_scenarios_hold(self, scheduler: Scheduler, judge: Judge, failures: Path) -> None:
+        require_drawn(scheduler, judge, failures, examples=EXAMPLES)
+
+    def test_what_does_not_hold_is_shrunk_and_kept(
+        self, opened: Callable[[Location], AbstractContextManager[Ground]], pool: Pool[SessionWorker], tmp_path: Path
+    ) -> None:
+        with opened(BrokenStore("a claim keeps the token", turns=(KEEPS_THE_TOKEN,)).at(SQLITE)) as ground:
+            scheduler = Scheduler(pool, ground)
+            judge = Judge(scheduler)
+            with pytest.raises(Violation, match="--replay=") as caught:
+                require_drawn(scheduler, judge, tmp_path, examples=EXAMPLES, generate=one_or_two_claims)
+            (path,) = tmp_path.glob("*.json")
+            kept = Schedule.read(path)
+            assert kept.names == tuple(caught.value.names)
+            assert list(kept.scenario.lanes) == ["a"]
+            assert judge.judge(replay(scheduler, kept.scenario, kept)).names == kept.names
+
+    def test_trouble_is_no_example_and_nothing_is_played_after_it(
+        self, scheduler: Scheduler, judge: Judge, failures: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        played = third_time_trouble(scheduler, monkeypatch)
+        with pytest.raises(Trouble, match="a worker died"):
+            require_drawn(scheduler, judge, failures, examples=EXAMPLES)
+        assert len(played) == 3
+
+    def test_what_was_found_before_trouble_is_kept_as_it_is(
+        self,
+        opened: Callable[[Location], AbstractContextManager[Ground]],
+        pool: Pool[SessionWorker],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        with opened(BrokenStore("a claim keeps the token", turns=(KEEPS_THE_TOKEN,)).at(SQLITE)) as ground:
+            scheduler = Scheduler(pool, ground)
+            judge = Judge(scheduler)
+            played = third_time_trouble(scheduler, monkeypatch)
+            with pytest.raises(Violation, match=r"not shortened(?s:.*)--replay="):
+                require_drawn(scheduler, judge, tmp_path, examples=EXAMPLES, generate=one_or_two_claims)
+            assert len(played) == 3
+            assert len(list(tmp_path.glob("*.json"))) == 1
 
 
 def test_a_generated_scenario_is_always_the_same() -> None:

@@ -66,10 +66,10 @@ def test_a_test_may_tell_though_its_output_is_captured(capfd: pytest.CaptureFixt
         yield
 
     with telling(lift, stream, clock) as tell:
-        tell(lambda: "too early")
+        tell("too early")
         clock.seconds = PROGRESS_SECONDS[False]
-        tell(lambda: "half of them")
-        tell(lambda: "too early again")
+        tell("half of them")
+        tell("too early again")
     assert stream.getvalue() == "\nhalf of them\n"
     assert lifted == ["", "\nhalf of them\n"]  # around the line, and around its end
     assert capfd.readouterr().err == ""
