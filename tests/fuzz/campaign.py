@@ -13,7 +13,7 @@ from typing import Final
 
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.playground import Playground
-from tests.harness.interleaving.explorers import every_order, missed, one_of_each, prioritized, uniform
+from tests.harness.interleaving.explorers import Bounds, by_luck, every_order, one_of_each
 from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.generated import generated
 from tests.harness.interleaving.independence import TABLES
@@ -27,7 +27,6 @@ SCHEDULES_OF_ONE: Final = 20
 
 ORDERS_MAX: Final = 60
 STEPS: Final = 30
-LANES_MAX: Final = 4
 DEVIATIONS_MAX: Final = 3
 FAILURES_MAX: Final = 5
 """After so many schedules that do not hold a store's part ends: the next would say the same."""
@@ -82,11 +81,11 @@ class Part:
         signatures: how many were reached.
         corpus: how many schedules are kept.
         dropped: kept ones that reach nothing of their own any more.
-        missed: the probability at most of having missed a bug of this depth that is in every scenario.
+        bounds: what the schedules by priorities have missed at most, if it is in every scenario.
     """
 
     store: str
-    depth: int
+    bounds: Bounds
     explorers: dict[str, Explored] = field(default_factory=dict)
     scenarios: int = 0
     signatures: int = 0
@@ -108,13 +107,6 @@ class Part:
         """Of all explorers."""
         return [why for one in self.explorers.values() for why in one.troubles]
 
-    @property
-    def missed(self) -> float:
-        """See the class."""
-        pct = self.explorers.get("priorities", Explored())
-        # Every depth up to the deepest is drawn, so that one in so many looks for the deepest.
-        return missed(LANES_MAX, pct.steps // max(pct.schedules, 1), self.depth, pct.schedules // self.depth)
-
 
 class Campaign:
     """Plays on one store. `progress` is told of the part after each scenario."""
@@ -122,7 +114,7 @@ class Campaign:
     def __init__(
         self, playground: Playground, corpus: Corpus, failures: Path, depth: int, progress: Callable[[Part], None]
     ) -> None:
-        self.part = Part(playground.location.name, depth)
+        self.part = Part(playground.location.name, Bounds(depth))
         self._playground = playground
         self._corpus = corpus
         self._failures = failures
@@ -163,13 +155,7 @@ class Campaign:
 
     def _explore(self, scenario: Scenario, source: random.Random, until: float) -> None:
         explorers: dict[str, Callable[[Scheduler], Iterator[Run]]] = {
-            "priorities": lambda scheduler: (
-                scheduler.run(
-                    scenario, prioritized(source, list(scenario.lanes), STEPS, source.randint(1, self.part.depth))
-                )
-                for _ in range(SCHEDULES_OF_ONE)
-            ),
-            "at random": lambda scheduler: (scheduler.run(scenario, uniform(source)) for _ in range(SCHEDULES_OF_ONE)),
+            "by luck": lambda scheduler: by_luck(scheduler, scenario, source, 2 * SCHEDULES_OF_ONE, self.part.bounds),
             "deviations": lambda scheduler: (
                 scheduler.run(scenario, deviations(_drawn(source))) for _ in range(SCHEDULES_OF_ONE)
             ),

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from prompt_studio_model.checking.explore import Verdict
 from tests.fuzz.campaign import Part
+from tests.harness.interleaved_layer import told_bounds
 
 NOTHING_SAID: Final = "nothing was said of it"
 
@@ -45,7 +46,7 @@ def lines(parts: list[Part], seed: int, shard: str, *, cut_short: str) -> list[s
                 f"{one.excused:>5} excused {one.new:>4} new"
             )
         told.append(
-            f"  a bug of depth {part.depth} in all scenarios was missed with a probability of at most {part.missed:.2g}"
+            f"  missed at most, if it is in all scenarios: {told_bounds(part.bounds.all, part.bounds.longer)}"
             f"; {part.dropped} kept schedules reach nothing of their own any more"
         )
         told += [f"  {why}" for why in (*part.violations, *part.troubles)]
@@ -61,7 +62,9 @@ def write(directory: Path, parts: list[Part], seed: int, shard: str, *, cut_shor
         "cut_short": cut_short,
         "seed": seed,
         "shard": shard,
-        "stores": [asdict(part) | {"missed": part.missed} for part in parts],
+        "stores": [
+            asdict(part) | {"bounds": {"missed": part.bounds.all, "longer": part.bounds.longer}} for part in parts
+        ],
     }
     (directory / "summary.json").write_text(json.dumps(told, indent=1) + "\n")
     ET.ElementTree(_suite(parts)).write(directory / "junit.xml", encoding="unicode", xml_declaration=True)

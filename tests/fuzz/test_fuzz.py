@@ -21,6 +21,7 @@ from tests.fuzz.__main__ import CODES, WORKERS, main
 from tests.fuzz.campaign import TROUBLES_MAX, Campaign, Explored, Part, Shard
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.playground import Playground
+from tests.harness.interleaving.explorers import Bounds
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step
 from tests.harness.interleaving.schedules import Schedule
@@ -58,6 +59,7 @@ class TestARun:
         assert kept
         (told,) = summary(tmp_path)["stores"]
         assert told["signatures"] >= len(kept) == told["corpus"]
+        assert 0 < told["bounds"]["missed"]["1"] < told["bounds"]["missed"]["3"] <= 1
         assert "corpus" not in told["explorers"]
         assert "verdict: holds" in capsys.readouterr().out
 
@@ -195,7 +197,7 @@ class TestTheCorpus:
 
 class TestTheReport:
     def test_tells_of_an_error_that_says_nothing(self, tmp_path: Path) -> None:
-        part = Part("some store", 3, {"at random": Explored(troubles=[str(AssertionError())])}, scenarios=1)
+        part = Part("some store", Bounds(3), {"at random": Explored(troubles=[str(AssertionError())])}, scenarios=1)
         report.write(tmp_path, [part], 1, "1/1", cut_short="")
         (error,) = ET.parse(tmp_path / "junit.xml").iter("error")  # noqa: S314 - our own file
         assert error.get("message") == report.NOTHING_SAID

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.harness.interleaved_layer import Exhausted, InterleavedLayer
-from tests.harness.interleaving.explorers import every_order, one_of_each, prioritized, switches, uniform
+from tests.harness.interleaving.explorers import Bounds, by_luck, every_order, one_of_each, switches
 from tests.harness.interleaving.independence import TABLES
 from tests.harness.interleaving.outcomes import outcome_of
 from tests.harness.interleaving.scenario import Scenario, happens
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.interleaved
 
 SCHEDULES_MAX = 120
 """Of one scenario, where there are more than a change can wait for; they are taken at random then, and not in order."""
+
+DEPTH = 3
 
 
 def named(scenario: Scenario) -> str:
@@ -62,11 +64,8 @@ def test_every_order_holds(scheduler: Scheduler, holds: Holds, scenario: Scenari
 def test_some_orders_hold(scheduler: Scheduler, holds: Holds, scenario: Scenario) -> None:
     source = random.Random(scenario.name)  # noqa: S311 - the same schedules each time
     few = SCHEDULES_MAX // 8 if ends_processes(scenario) else SCHEDULES_MAX
-    chosen = (
-        uniform(source) if number % 2 else prioritized(source, list(scenario.lanes), 20, 3) for number in range(few)
-    )
-    for choose in chosen:
-        holds(scheduler.run(scenario, choose))
+    for run in by_luck(scheduler, scenario, source, few, Bounds(DEPTH)):
+        holds(run)
 
 
 @pytest.mark.soak
