@@ -5,10 +5,10 @@ shortened and kept in build/schedules. The exit code is 0 if all hold, 1 if one 
 """
 
 import argparse
+import logging
 import random
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,16 +17,13 @@ from typing import Final
 from tests.fuzz import report
 from tests.fuzz.campaign import Campaign, Part, Shard
 from tests.fuzz.corpus import Corpus
-from tests.harness.interleaving.ground import ground_at
-from tests.harness.interleaving.scheduler import Scheduler
+from tests.fuzz.playground import Playground
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
 from tests.harness.processes import Pool
+from tests.harness.progress import Progress
 
 WORKERS: Final = 3
-PROGRESS_SECONDS: Final = {True: 2.0, False: 30.0}
-"""How often a line is written: to a terminal, in its place; elsewhere."""
-
 CODES: Final = {"holds": 0, "violated": 1, "inconclusive": 2}
 BUILD: Final = Path("build")
 
@@ -46,45 +43,24 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-class Progress:
-    """A line now and then."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._next = time.monotonic()
-
-    def __call__(self, part: Part) -> None:
-        """Tell of a part, if it is time to."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + PROGRESS_SECONDS[self._terminal]
-            sys.stderr.write(f"\r\033[K{report.line(part)}" if self._terminal else f"{report.line(part)}\n")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._terminal:
-            sys.stderr.write("\n")
-
-
 def run(locations: Sequence[Location], asked: argparse.Namespace, parts: list[Part]) -> None:
     """Give each store its share of the time. What was done is in `parts`, whatever ends it."""
     pool = Pool(WORKERS, SessionWorker, preload=("prompt_studio", "psycopg"))
-    progress = Progress()
+    progress = Progress(sys.stderr)
+
+    def tell(part: Part) -> None:
+        if progress.due:
+            progress.write(report.line(part))
+
     try:
         for number, location in enumerate(locations):
-            with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
-                ground = ground_at(location, Path(directory))
-                try:
-                    corpus = Corpus(asked.corpus, location.name)
-                    campaign = Campaign(Scheduler(pool, ground), corpus, asked.schedules, asked.depth, progress)
-                    parts.append(campaign.part)
-                    left = asked.until - time.monotonic()
-                    until = time.monotonic() + left / (len(locations) - number)
-                    campaign.run(asked.shard.seeds(asked.seed), until)
-                finally:
-                    pool.restore()
-                    pool.all(SessionWorker.leave)
-                    ground.close()
+            with Playground(pool, location) as playground:
+                corpus = Corpus(asked.corpus, location.name)
+                campaign = Campaign(playground, corpus, asked.schedules, asked.depth, tell)
+                parts.append(campaign.part)
+                left = asked.until - time.monotonic()
+                until = time.monotonic() + left / (len(locations) - number)
+                campaign.run(asked.shard.seeds(asked.seed), until)
     finally:
         progress.end()
         pool.close()
@@ -102,14 +78,18 @@ def main(arguments: Sequence[str] | None = None, locations: Sequence[Location] =
         return CODES["inconclusive"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends it so wants the summary, too
     parts: list[Part] = []
-    cut_short = False
+    cut_short = ""
     try:
         run(chosen, asked, parts)
     except KeyboardInterrupt:
-        cut_short = True
-    shard = f"{asked.shard.number}/{asked.shard.of}"
-    report.write(asked.out, parts, asked.seed, shard, cut_short=cut_short)
-    sys.stdout.write("\n".join(report.lines(parts, asked.seed, shard, cut_short=cut_short)) + "\n")
+        cut_short = "it was interrupted"
+    except Exception as error:  # the code of an error that nobody caught would say that a store is wrong
+        logging.getLogger(__name__).exception("the run was cut short")
+        cut_short = f"{type(error).__name__}: {error}"
+    finally:
+        shard = f"{asked.shard.number}/{asked.shard.of}"
+        report.write(asked.out, parts, asked.seed, shard, cut_short=cut_short)
+        sys.stdout.write("\n".join(report.lines(parts, asked.seed, shard, cut_short=cut_short)) + "\n")
     return CODES[report.verdict(parts, cut_short=cut_short)]
 
 

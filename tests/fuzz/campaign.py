@@ -1,8 +1,10 @@
 """One store's part of a run: what was kept is played first, then each explorer in turn, until the time is over."""
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, islice
@@ -10,13 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from tests.fuzz.corpus import Corpus
-from tests.harness.interleaving.explorers import every_order, missed, one_of_each, prioritized, uniform
+from tests.fuzz.playground import Playground
+from tests.harness.interleaving.explorers import Bounds, by_luck, every_order, one_of_each
 from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.generated import generated
 from tests.harness.interleaving.independence import TABLES
-from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scheduler import Run, Scheduler, deviations, follow
+from tests.harness.interleaving.schedules import Schedule
 from tests.harness.violation import Violation
 
 SCHEDULES_OF_ONE: Final = 20
@@ -24,10 +27,11 @@ SCHEDULES_OF_ONE: Final = 20
 
 ORDERS_MAX: Final = 60
 STEPS: Final = 30
-LANES_MAX: Final = 4
 DEVIATIONS_MAX: Final = 3
 FAILURES_MAX: Final = 5
 """After so many schedules that do not hold a store's part ends: the next would say the same."""
+TROUBLES_MAX: Final = 5
+"""After so much trouble, too: something is wrong here, and not with the schedules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,11 @@ class Part:
         signatures: how many were reached.
         corpus: how many schedules are kept.
         dropped: kept ones that reach nothing of their own any more.
-        missed: the probability at most of having missed a bug of this depth that is in every scenario.
+        bounds: what the schedules by priorities have missed at most, if it is in every scenario.
     """
 
     store: str
-    depth: int
+    bounds: Bounds
     explorers: dict[str, Explored] = field(default_factory=dict)
     scenarios: int = 0
     signatures: int = 0
@@ -103,85 +107,101 @@ class Part:
         """Of all explorers."""
         return [why for one in self.explorers.values() for why in one.troubles]
 
-    @property
-    def missed(self) -> float:
-        """See the class."""
-        pct = self.explorers.get("priorities", Explored())
-        # Every depth up to the deepest is drawn, so that one in so many looks for the deepest.
-        return missed(LANES_MAX, pct.steps // max(pct.schedules, 1), self.depth, pct.schedules // self.depth)
-
 
 class Campaign:
     """Plays on one store. `progress` is told of the part after each scenario."""
 
     def __init__(
-        self, scheduler: Scheduler, corpus: Corpus, failures: Path, depth: int, progress: Callable[[Part], None]
+        self, playground: Playground, corpus: Corpus, failures: Path, depth: int, progress: Callable[[Part], None]
     ) -> None:
-        self.part = Part(scheduler.location, depth)
-        self._scheduler = scheduler
-        self._judge = Judge(scheduler)
+        self.part = Part(playground.location.name, Bounds(depth))
+        self._playground = playground
         self._corpus = corpus
         self._failures = failures
         self._progress = progress
 
     def run(self, seeds: Iterator[int], until: float) -> Part:
         """Play until the monotonic clock shows this time; what is kept is played to its end all the same."""
-        self._replay()
+        for path, schedule in list(self._corpus.kept()):
+            if not self._goes_on:
+                break
+            self._replay(path, schedule)
+            self._progress(self.part)
         for seed in seeds:
-            if time.monotonic() >= until or len(self.part.violations) >= FAILURES_MAX:
+            if time.monotonic() >= until or not self._goes_on:
                 break
             self._explore(generated(seed), random.Random(seed), until)  # noqa: S311 - the same schedules each time
             self.part.scenarios += 1
             self._progress(self.part)
         return self.part
 
-    def _replay(self) -> None:
-        for path, schedule in list(self._corpus.kept()):
-            runs = iter([self._scheduler.run(schedule.scenario, follow(schedule.choices))])
-            self._judge_all("corpus", runs, partial(self._corpus.replayed, path))
-            self.part.dropped += not path.exists()
-            self._scheduler.forget(schedule.scenario)
-            self._progress(self.part)
+    @property
+    def _goes_on(self) -> bool:
+        return len(self.part.violations) < FAILURES_MAX and len(self.part.troubles) < TROUBLES_MAX
+
+    def _replay(self, path: Path, schedule: Schedule) -> None:
+        def runs() -> Iterator[Run]:
+            yield self._playground.scheduler.run(schedule.scenario, follow(schedule.choices))
+
+        with self._explorer("corpus") as explored:
+            self._judge_all(explored, runs(), partial(self._keep_on, path))
+        with self._explorer("corpus"):
+            self._playground.scheduler.forget(schedule.scenario)
+
+    def _keep_on(self, path: Path, run: Run) -> bool:
+        stays = self._corpus.replayed(path, run)
+        self.part.dropped += not stays
+        return stays
 
     def _explore(self, scenario: Scenario, source: random.Random, until: float) -> None:
-        lanes, play = list(scenario.lanes), self._scheduler.run
-        times = range(SCHEDULES_OF_ONE)
-        table = TABLES.get(self.part.store)
-        orders = every_order(self._scheduler, scenario, preemptions=2)
-        if table is not None:
-            orders = one_of_each(self._scheduler, scenario, table, most=ORDERS_MAX)
-        explorers: dict[str, Iterator[Run]] = {
-            "priorities": (
-                play(scenario, prioritized(source, lanes, STEPS, source.randint(1, self.part.depth))) for _ in times
+        explorers: dict[str, Callable[[Scheduler], Iterator[Run]]] = {
+            "by luck": lambda scheduler: by_luck(scheduler, scenario, source, 2 * SCHEDULES_OF_ONE, self.part.bounds),
+            "deviations": lambda scheduler: (
+                scheduler.run(scenario, deviations(_drawn(source))) for _ in range(SCHEDULES_OF_ONE)
             ),
-            "at random": (play(scenario, uniform(source)) for _ in times),
-            "deviations": (play(scenario, deviations(_drawn(source))) for _ in times),
-            "in order": islice(orders, ORDERS_MAX),
+            "in order": lambda scheduler: islice(self._orders(scheduler, scenario), ORDERS_MAX),
         }
-        try:
-            for name, runs in explorers.items():
-                if time.monotonic() < until:
-                    self._judge_all(name, runs, self._corpus.add)
-        finally:
-            self._scheduler.forget(scenario)
+        for name, play in explorers.items():
+            if time.monotonic() < until and self._goes_on:
+                with self._explorer(name) as explored:
+                    self._judge_all(explored, play(self._playground.scheduler), self._corpus.add)
+        with self._explorer("in order"):
+            self._playground.scheduler.forget(scenario)
 
-    def _judge_all(self, name: str, runs: Iterator[Run], keep: Callable[[Run], bool]) -> None:
+    def _orders(self, scheduler: Scheduler, scenario: Scenario) -> Iterator[Run]:
+        table = TABLES.get(self.part.store)
+        if table is None:
+            return every_order(scheduler, scenario, preemptions=2)
+        return one_of_each(scheduler, scenario, table, most=ORDERS_MAX)
+
+    @contextmanager
+    def _explorer(self, name: str) -> Iterator[Explored]:
+        """An explorer at work. What it finds is noted; after any trouble everything is made anew, and the run goes on.
+
+        Whatever is raised here, by whomever, proves nothing of the store: it makes the run inconclusive.
+        """
         explored = self.part.explorers.setdefault(name, Explored())
         begun = time.monotonic()
         try:
-            for run in runs:
-                explored.schedules += 1
-                explored.steps += len(run.steps)
-                explored.waits += run.waits
-                explored.excused += require(self._scheduler, self._judge, run, self._failures).excused
-                explored.new += keep(run)
+            yield explored
         except Violation as violation:
             explored.violations.append(str(violation))
-        except AssertionError as trouble:
-            explored.troubles.append(str(trouble))
+        except Exception as trouble:
+            logging.getLogger(__name__).exception("%s: %s", self.part.store, name)
+            explored.troubles.append(f"{type(trouble).__name__}: {trouble}")
+            self._playground.remake()
         finally:
             explored.seconds += time.monotonic() - begun
             self.part.signatures, self.part.corpus = len(self._corpus.known), len(self._corpus)
+
+    def _judge_all(self, explored: Explored, runs: Iterator[Run], keep: Callable[[Run], bool]) -> None:
+        playground = self._playground
+        for run in runs:
+            explored.schedules += 1
+            explored.steps += len(run.steps)
+            explored.waits += run.waits
+            explored.excused += require(playground.scheduler, playground.judge, run, self._failures).excused
+            explored.new += keep(run)
 
 
 def _drawn(source: random.Random) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ SCHEDULES_MAX: Final = 500
 
 
 class Corpus:
-    """Those of one store, a file each, named after what it was the first to reach."""
+    """Those of one store, a file each, named after what is in it, so that it keeps its name while it stays the same."""
 
     def __init__(self, directory: Path, store: str) -> None:
         self._directory = directory / re.sub(r"\W+", "-", store)
@@ -40,22 +40,34 @@ class Corpus:
 
     def add(self, run: Run) -> bool:
         """Keep a run if it reached something new; whether it did."""
-        new = signatures(run) - self._known
-        self._known |= new
+        new = self._learn(run)
         if new and len(self) < SCHEDULES_MAX:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            Schedule.of(run, self._store).write(self._directory / f"{digest(new)}.json")
-        return bool(new)
+            self._keep(run)
+        return new
 
     def replayed(self, path: Path, run: Run) -> bool:
         """A kept schedule was played again: it stays if it still reaches what no other does; whether it stays."""
-        path.unlink()
-        return self.add(run)
+        new = self._learn(run)
+        if not new or self._keep(run) != path:  # kept first: who is ended in between has one too many, and none too few
+            path.unlink()
+        return new
+
+    def _learn(self, run: Run) -> bool:
+        new = signatures(run) - self._known
+        self._known |= new
+        return bool(new)
+
+    def _keep(self, run: Run) -> Path:
+        """Write a run's schedule; where it is now."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        unnamed = self._directory / "new"  # whoever reads the files looks for those with a suffix
+        Schedule.of(run, self._store).write(unnamed)
+        return unnamed.replace(self._directory / f"{digest(unnamed.read_bytes())}.json")
 
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob("*.json"))
 
 
-def digest(texts: Iterable[str]) -> str:
-    """A short name for a set of texts."""
-    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()[:16]
+def digest(content: bytes) -> str:
+    """A short name for a file's content."""
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -3,15 +3,21 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 from prompt_studio_model.checking.explore import Verdict
 from tests.fuzz.campaign import Part
+from tests.harness.interleaved_layer import told_bounds
+
+NOTHING_SAID: Final = "nothing was said of it"
 
 
-def verdict(parts: list[Part], *, cut_short: bool) -> Verdict:
-    """Violated if any schedule was; holds if all of them do, and there were some on each store."""
+def verdict(parts: list[Part], *, cut_short: str) -> Verdict:
+    """Violated if any schedule was; holds if all of them do, and there were some on each store.
+
+    `cut_short`: what ended the run before its time; empty if nothing did.
+    """
     if any(part.violations for part in parts):
         return "violated"
     if cut_short or not parts or any(part.troubles or not part.scenarios for part in parts):
@@ -29,7 +35,7 @@ def line(part: Part) -> str:
     )
 
 
-def lines(parts: list[Part], seed: int, shard: str, *, cut_short: bool) -> list[str]:
+def lines(parts: list[Part], seed: int, shard: str, *, cut_short: str) -> list[str]:
     """The summary."""
     told = [f"seed {seed}, shard {shard}"]
     for part in parts:
@@ -40,22 +46,25 @@ def lines(parts: list[Part], seed: int, shard: str, *, cut_short: bool) -> list[
                 f"{one.excused:>5} excused {one.new:>4} new"
             )
         told.append(
-            f"  a bug of depth {part.depth} in all scenarios was missed with a probability of at most {part.missed:.2g}"
+            f"  missed at most, if it is in all scenarios: {told_bounds(part.bounds.all, part.bounds.longer)}"
             f"; {part.dropped} kept schedules reach nothing of their own any more"
         )
         told += [f"  {why}" for why in (*part.violations, *part.troubles)]
-    told += ["the run was cut short"] if cut_short else []
+    told += [f"the run was cut short: {cut_short}"] if cut_short else []
     return [*told, f"verdict: {verdict(parts, cut_short=cut_short)}"]
 
 
-def write(directory: Path, parts: list[Part], seed: int, shard: str, *, cut_short: bool) -> None:
+def write(directory: Path, parts: list[Part], seed: int, shard: str, *, cut_short: str) -> None:
     """Write `summary.json` and `junit.xml`."""
     directory.mkdir(parents=True, exist_ok=True)
     told: dict[str, Any] = {
         "verdict": verdict(parts, cut_short=cut_short),
+        "cut_short": cut_short,
         "seed": seed,
         "shard": shard,
-        "stores": [asdict(part) | {"missed": part.missed} for part in parts],
+        "stores": [
+            asdict(part) | {"bounds": {"missed": part.bounds.all, "longer": part.bounds.longer}} for part in parts
+        ],
     }
     (directory / "summary.json").write_text(json.dumps(told, indent=1) + "\n")
     ET.ElementTree(_suite(parts)).write(directory / "junit.xml", encoding="unicode", xml_declaration=True)
@@ -74,5 +83,10 @@ def _suite(parts: list[Part]) -> ET.Element:
         case = ET.SubElement(suite, "testcase", classname=part.store, name=name, time=f"{one.seconds:.3f}")
         for tag, texts in (("failure", one.violations), ("error", one.troubles)):
             for text in texts:
-                ET.SubElement(case, tag, message=text.splitlines()[0]).text = text
+                ET.SubElement(case, tag, message=_first_line(text)).text = text
     return suite
+
+
+def _first_line(text: str) -> str:
+    """An error need not say anything."""
+    return next(iter(text.splitlines()), NOTHING_SAID)

@@ -11,6 +11,12 @@ SCHEDULES: Final = pytest.StashKey[dict[str, "InterleavedLayer"]]()
 """The stores' layers, by the store's name, in the stash of a run's configuration."""
 
 
+def told_bounds(bounds: dict[int, float], longer: int) -> str:
+    """The probabilities of having missed a bug, by its depth, in words."""
+    told = ", ".join(f"{bound:.2g} (depth {depth})" for depth, bound in sorted(bounds.items()))
+    return f"{told}; {longer} too long to count"
+
+
 @dataclass(slots=True)
 class Exhausted:
     """A scenario in every order.
@@ -39,8 +45,8 @@ class Volume:
         steps: of all of them.
         waits: how often a statement waited for another session.
         excused: claims that passed by what others held, in so many schedules.
-        depth: the deepest bug that was looked for.
-        missed: the probability at most of having missed one of that depth that is in every scenario.
+        missed: by depth, the probability at most of having missed a bug of that depth that is in every scenario.
+        longer: schedules by priorities that had more steps than were reckoned with; they count for no probability.
     """
 
     schedules: int = 0
@@ -48,9 +54,14 @@ class Volume:
     steps: int = 0
     waits: int = 0
     excused: int = 0
-    depth: int = 0
-    missed: float = 1.0
+    missed: dict[int, float] = field(default_factory=dict)
+    longer: int = 0
     seconds: float = 0.0
+
+    @property
+    def worst(self) -> float:
+        """The largest of these probabilities; 1 if nobody looked."""
+        return max(self.missed.values(), default=1.0)
 
     def line(self) -> str:
         """In words, for people."""
@@ -58,7 +69,7 @@ class Volume:
         return (
             f"{self.schedules:,} schedules of {self.scenarios:,} generated scenarios, {self.steps:,} steps, "
             f"{self.waits:,} waits, {self.excused} excused, {self.seconds:.1f} s, {rate:.0f} schedules/s; "
-            f"a bug of depth {self.depth} in all of them was missed with a probability of at most {self.missed:.2g}"
+            f"missed at most, if it is in all of them: {told_bounds(self.missed, self.longer)}"
         )
 
 
@@ -90,7 +101,7 @@ class InterleavedLayer:
             "schedules": sum(one.schedules for one in every) + generated.schedules,
             "steps": sum(one.steps for one in every) + generated.steps,
             "blocked_waits": sum(one.waits for one in every) + generated.waits,
-            "pct_bound": generated.missed,
+            "pct_bound": generated.worst,
             "seconds": round(sum(one.seconds for one in every) + generated.seconds, 1),
             "missing": self.missing,
             "exhaustive": {name: asdict(one) for name, one in sorted(self.exhaustive.items())},

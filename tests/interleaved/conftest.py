@@ -1,20 +1,24 @@
 """The workers of all schedules, and a scheduler for each store."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import pytest
 
 from tests.harness.interleaved_layer import SCHEDULES, InterleavedLayer
+from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.ground import Ground, ground_at
-from tests.harness.interleaving.judging import Judge
+from tests.harness.interleaving.judging import Judge, Judgement
 from tests.harness.interleaving.scenarios import WHOLE
-from tests.harness.interleaving.scheduler import Scheduler
+from tests.harness.interleaving.scheduler import Run, Scheduler
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
 from tests.harness.processes import Pool
+from tests.harness.progress import Progress
 
 WORKERS = 3
 
@@ -49,6 +53,37 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("schedules")
         for line in lines:
             terminalreporter.line(line)
+
+
+Tell = Callable[[str], None]
+"""Writes a line when it is time to."""
+
+
+@contextmanager
+def telling(
+    lift: Callable[[], AbstractContextManager[None]], stream: TextIO, now: Callable[[], float] = time.monotonic
+) -> Iterator[Tell]:
+    """Progress to this stream, with what captures it lifted for as long as a line takes."""
+    progress = Progress(stream, within=True, now=now)
+
+    def tell(line: str) -> None:
+        if progress.due:
+            with lift():
+                progress.write(line)
+
+    yield tell
+    with lift():
+        progress.end()
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Iterator[Tell]:
+    """Progress on stderr, which is captured."""
+    capturing = request.config.pluginmanager.getplugin("capturemanager")
+    with capturing.global_and_fixture_disabled():
+        stream = sys.stderr  # the one that people see
+    with telling(capturing.global_and_fixture_disabled, stream) as tell:
+        yield tell
 
 
 @pytest.fixture(scope="session")
@@ -109,3 +144,13 @@ def failures(request: pytest.FixtureRequest) -> Path:
 def judge(scheduler: Scheduler) -> Judge:
     """Whoever says whether it was right."""
     return Judge(scheduler)
+
+
+Holds = Callable[[Run], Judgement]
+"""Requires that a schedule holds. One that does not is shortened and kept, and the error says how to play it again."""
+
+
+@pytest.fixture
+def holds(scheduler: Scheduler, judge: Judge, failures: Path) -> Holds:
+    """What every test of schedules ends with."""
+    return lambda run: require(scheduler, judge, run, failures)

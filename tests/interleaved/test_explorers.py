@@ -7,92 +7,250 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from fractions import Fraction
+from itertools import permutations, product
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from prompt_studio_model.state import State
+from tests.harness.broken_stores import BrokenStore, Turn
 from tests.harness.interleaved_layer import InterleavedLayer, Volume
-from tests.harness.interleaving.explorers import missed, prioritized, uniform
-from tests.harness.interleaving.failing import require
-from tests.harness.interleaving.generated import generate, generated
+from tests.harness.interleaving import scheduler as scheduling
+from tests.harness.interleaving.drawing import require_drawn
+from tests.harness.interleaving.explorers import Bounds, by_luck, by_priorities, missed, prioritized
+from tests.harness.interleaving.generated import Chooser, generated
 from tests.harness.interleaving.ground import Ground
 from tests.harness.interleaving.judging import Judge
-from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scheduler import Scheduler, deviations
+from tests.harness.interleaving.scenario import Move, Scenario
+from tests.harness.interleaving.scenarios import TWO_SESSIONS, acquire, job
+from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, deviations
+from tests.harness.interleaving.schedules import Schedule, replay
 from tests.harness.interleaving.session import SessionWorker
-from tests.harness.locations import LOCATIONS, Location
-from tests.harness.processes import Pool
-from tests.interleaved.conftest import EXPLORED
+from tests.harness.locations import SQLITE, Location
+from tests.harness.processes import Pool, Trouble
+from tests.harness.violation import Violation
+from tests.interleaved.conftest import EXPLORED, Holds, Tell
 
 pytestmark = pytest.mark.interleaved
 
-Item = TypeVar("Item")
 SCHEDULES_OF_ONE = 20
 """A scenario is set up once for so many schedules of it."""
 
 EXAMPLES = 60
-STEPS = 30
-LANES_MAX = 4
-"""More than most schedules have; deviations after the end do no harm."""
+KEEPS_THE_TOKEN = Turn("acquire_best_job", r"lease_token = lease_token \+ 1,", "lease_token = lease_token,")
 
 
 @pytest.mark.stateful
 @pytest.mark.timeout(3_600)
 def test_generated_scenarios_hold(
-    scheduler: Scheduler, judge: Judge, layer: InterleavedLayer, failures: Path, request: pytest.FixtureRequest
+    scheduler: Scheduler, holds: Holds, layer: InterleavedLayer, tell: Tell, request: pytest.FixtureRequest
 ) -> None:
     wanted, depth = request.config.getoption("schedules"), request.config.getoption("depth")
     seed = int(request.config.option.hypothesis_seed)
     source = random.Random(seed)  # noqa: S311 - the certificate names the seed
-    found = layer.generated = Volume(depth=depth)
+    bounds, found = Bounds(depth), Volume()
+    layer.generated = found
     begun = time.monotonic()
     while found.schedules < wanted:
         scenario = generated(source.randrange(2**32))
-        for number in range(SCHEDULES_OF_ONE):
-            lanes = list(scenario.lanes)
-            choose = uniform(source) if number % 2 else prioritized(source, lanes, STEPS, source.randint(1, depth))
-            run = scheduler.run(scenario, choose)
-            found.excused += require(scheduler, judge, run, failures).excused
+        for run in by_luck(scheduler, scenario, source, SCHEDULES_OF_ONE, bounds):
+            found.excused += holds(run).excused
             found.schedules, found.steps, found.waits = (
                 found.schedules + 1,
                 found.steps + len(run.steps),
                 found.waits + run.waits,
             )
+            tell(f"{scheduler.location}: {found.schedules:,} of {wanted:,} schedules")
         scheduler.forget(scenario)
         found.scenarios += 1
     found.seconds = time.monotonic() - begun
-    # Half of them by priorities, and with a depth below the deepest in all but one of so many.
-    counted = found.schedules // (2 * depth)
-    found.missed = missed(LANES_MAX, found.steps // found.schedules, depth, counted)
+    found.missed, found.longer = bounds.all, bounds.longer
     request.config.stash.setdefault(EXPLORED, []).append(f"{scheduler.location}: {found.line()}")
 
 
-@pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: location.name)
-def test_scenarios_that_hypothesis_draws_hold(
-    location: Location, opened: Callable[[Location], AbstractContextManager[Ground]], pool: Pool[SessionWorker]
-) -> None:
-    with opened(location) as ground:
-        scheduler = Scheduler(pool, ground)
-        judge = Judge(scheduler)
-
-        @settings(max_examples=EXAMPLES)
-        @given(st.data(), st.lists(st.tuples(st.integers(0, STEPS), st.integers(1, 3)), max_size=3))
-        def every_schedule_holds(data: st.DataObject, points: list[tuple[int, int]]) -> None:
-            scenario = generate("drawn", partial(_drawn, data))
-            try:
-                judge.require(scheduler.run(scenario, deviations(points)))
-            finally:
-                scheduler.forget(scenario)
-
-        every_schedule_holds()
+Step = tuple[str, int]
+"""A lane, and the number of its step, counted from 1."""
 
 
-def _drawn(data: st.DataObject, items: Sequence[Item]) -> Item:
-    return items[data.draw(st.integers(0, len(items) - 1))]
+def order_of(choose: Choose, lanes: dict[str, int]) -> list[Step]:
+    """What lanes with so many steps do that are in nobody's way."""
+    done = dict.fromkeys(lanes, 0)
+    order: list[Step] = []
+    current = None
+    while enabled := [lane for lane, steps in lanes.items() if done[lane] < steps]:
+        current = choose(len(order), current, enabled)
+        done[current] += 1
+        order.append((current, done[current]))
+    return order
+
+
+def hits(order: list[Step], bug: Sequence[tuple[Step, Step]]) -> bool:
+    """Whether all conditions of a bug are met: one step is done before another. Their number is its depth."""
+    return all(order.index(first) < order.index(second) for first, second in bug)
+
+
+def exact(lanes: dict[str, int], bug: Sequence[tuple[Step, Step]]) -> Fraction:
+    """The probability that a schedule by priorities of its depth hits it: all that can be drawn is."""
+    steps, depth = sum(lanes.values()), len(bug)
+    draws = [
+        by_priorities(order, changes)
+        for order in permutations(lanes)
+        for changes in product(range(1, steps + 1), repeat=depth - 1)
+    ]
+    return Fraction(sum(hits(order_of(choose, lanes), bug) for choose in draws), len(draws))
+
+
+def to_the_bottom(order: Sequence[str], changes: Sequence[int]) -> Choose:
+    """As by priorities, but whoever is put back is below all others, always."""
+    left = list(order)
+
+    def choose(step: int, current: str | None, enabled: Sequence[str]) -> str:
+        if step in changes and current is not None:
+            left.append(left.pop(left.index(current)))
+        return next(lane for lane in left if lane in enabled)
+
+    return choose
+
+
+class TestPriorities:
+    """By themselves, where everything that can be drawn can be tried: what they find, and how likely it is."""
+
+    TWO: ClassVar = {"a": 5, "b": 5}
+    THREE: ClassVar = {"a": 2, "b": 2, "c": 2}
+    NESTED: ClassVar = {"".join([*lanes, *reversed(lanes)]) for lanes in permutations("abc")}
+
+    @pytest.mark.parametrize(("before", "at"), list(product(range(1, 5), range(1, 6))))
+    def test_hit_a_bug_of_depth_2_as_often_as_they_claim(self, before: int, at: int) -> None:
+        bug = [(("a", before), ("b", at)), (("b", at), ("a", before + 1))]
+        assert exact(self.TWO, bug) >= Fraction(1, 2 * 10)
+
+    @pytest.mark.parametrize(("second", "third"), list(product((1, 2), (1, 2))))
+    def test_hit_a_bug_of_depth_3_as_often_as_they_claim(self, second: int, third: int) -> None:
+        bug = [(("a", 1), ("b", second)), (("b", second), ("c", third)), (("c", third), ("a", 2))]
+        assert exact(self.THREE, bug) >= Fraction(1, 3 * 6**2)
+
+    @pytest.mark.parametrize(("steps", "enough"), [(10, True), (30, False)])
+    def test_are_drawn_so_if_they_are_told_how_many_steps_there_are(self, steps: int, enough: bool) -> None:  # noqa: FBT001 - a parameter of the test
+        """With a k that is too large most changes come after the end, and the bound of the right k is not kept."""
+        bug = [(("a", 4), ("b", 5)), (("b", 5), ("a", 5))]
+        source, draws = random.Random(0), 4_000  # noqa: S311 - the same draws each time
+        hit = sum(hits(order_of(prioritized(source, "ab", steps, 2), self.TWO), bug) for _ in range(draws))
+        assert (hit / draws > 0.9 * (1 - missed(2, 10, 2, 1))) is enough
+
+    @pytest.mark.parametrize(("explorer", "reached"), [(by_priorities, True), (to_the_bottom, False)])
+    def test_of_depth_3_put_two_lanes_back_in_either_order(
+        self,
+        explorer: Callable[[Sequence[str], Sequence[int]], Choose],
+        reached: bool,  # noqa: FBT001 - a parameter of the test
+    ) -> None:
+        orders = {
+            "".join(lane for lane, _ in order_of(explorer(lanes, changes), self.THREE))
+            for lanes in permutations("abc")
+            for changes in product(range(1, 7), repeat=2)
+        }
+        assert (orders & self.NESTED == self.NESTED) is reached
+        assert bool(orders & self.NESTED) is reached
+
+    def test_draw_every_such_order(self) -> None:
+        source = random.Random(0)  # noqa: S311 - the same draws each time
+        drawn = (order_of(prioritized(source, "abc", 6, 3), self.THREE) for _ in range(5_000))
+        assert {"".join(lane for lane, _ in order) for order in drawn} >= self.NESTED
+
+
+class TestBounds:
+    def run(self, steps: int) -> Run:
+        """A run of two lanes with so many steps."""
+        step = scheduling.Step("a", "begin", ("a",), "ready")
+        return Run(Scenario("some", (), {"a": (), "b": ()}), State(), [step] * steps)
+
+    def test_are_those_of_each_depth_and_multiplied(self) -> None:
+        bounds = Bounds(3)
+        assert bounds.all == {1: 1.0, 2: 1.0, 3: 1.0}
+        for _ in range(2):
+            bounds.count(self.run(10), 10, 2)
+        bounds.count(self.run(4), 5, 1)
+        assert bounds.all == pytest.approx({1: 0.5, 2: 0.95**2, 3: 1.0})
+        assert bounds.worst == 1.0
+
+    def test_do_not_count_what_was_longer_than_it_may_be(self) -> None:
+        bounds = Bounds(1)
+        bounds.count(self.run(11), 10, 1)
+        assert (bounds.all, bounds.longer) == ({1: 1.0}, 1)
+
+    def test_are_of_what_was_played(self, scheduler: Scheduler) -> None:
+        bounds, scenario = Bounds(2), TWO_SESSIONS[0]
+        runs = list(by_luck(scheduler, scenario, random.Random(0), 12, bounds))  # noqa: S311 - the same each time
+        longest = max(len(run.steps) for run in runs[:6])
+        counted = [depth for run, depth in zip(runs[6:], [2, 1] * 3, strict=True) if len(run.steps) <= longest]
+        expected = {depth: missed(2, longest, depth, counted.count(depth)) for depth in (1, 2)}
+        assert bounds.all == pytest.approx(expected)
+        assert bounds.longer == 6 - len(counted)
+
+
+def one_or_two_claims(name: str, choose: Chooser) -> Scenario:
+    """Small, so that little is tried to make it smaller."""
+    lanes: dict[str, tuple[Move, ...]] = {lane: (acquire(lane),) for lane in choose(("a", "ab"))}
+    return Scenario(name, (job(),), lanes)
+
+
+def third_time_trouble(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the third schedule end in trouble. The list has an item for each that was played."""
+    play = scheduler.run
+    played: list[int] = []
+
+    def run(*arguments: Any, **named: Any) -> Run:  # noqa: ANN401 - see Scheduler
+        played.append(len(played))
+        if len(played) == 3:
+            raise Trouble("a worker died")
+        return play(*arguments, **named)
+
+    monkeypatch.setattr(scheduler, "run", run)
+    return played
+
+
+class TestDrawnByHypothesis:
+    def test_scenarios_hold(self, scheduler: Scheduler, judge: Judge, failures: Path) -> None:
+        require_drawn(scheduler, judge, failures, examples=EXAMPLES)
+
+    def test_what_does_not_hold_is_shrunk_and_kept(
+        self, opened: Callable[[Location], AbstractContextManager[Ground]], pool: Pool[SessionWorker], tmp_path: Path
+    ) -> None:
+        with opened(BrokenStore("a claim keeps the token", turns=(KEEPS_THE_TOKEN,)).at(SQLITE)) as ground:
+            scheduler = Scheduler(pool, ground)
+            judge = Judge(scheduler)
+            with pytest.raises(Violation, match="--replay=") as caught:
+                require_drawn(scheduler, judge, tmp_path, examples=EXAMPLES, generate=one_or_two_claims)
+            (path,) = tmp_path.glob("*.json")
+            kept = Schedule.read(path)
+            assert kept.names == tuple(caught.value.names)
+            assert list(kept.scenario.lanes) == ["a"]
+            assert judge.judge(replay(scheduler, kept.scenario, kept)).names == kept.names
+
+    def test_trouble_is_no_example_and_nothing_is_played_after_it(
+        self, scheduler: Scheduler, judge: Judge, failures: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        played = third_time_trouble(scheduler, monkeypatch)
+        with pytest.raises(Trouble, match="a worker died"):
+            require_drawn(scheduler, judge, failures, examples=EXAMPLES)
+        assert len(played) == 3
+
+    def test_what_was_found_before_trouble_is_kept_as_it_is(
+        self,
+        opened: Callable[[Location], AbstractContextManager[Ground]],
+        pool: Pool[SessionWorker],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        with opened(BrokenStore("a claim keeps the token", turns=(KEEPS_THE_TOKEN,)).at(SQLITE)) as ground:
+            scheduler = Scheduler(pool, ground)
+            judge = Judge(scheduler)
+            played = third_time_trouble(scheduler, monkeypatch)
+            with pytest.raises(Violation, match=r"not shortened(?s:.*)--replay="):
+                require_drawn(scheduler, judge, tmp_path, examples=EXAMPLES, generate=one_or_two_claims)
+            assert len(played) == 3
+            assert len(list(tmp_path.glob("*.json"))) == 1
 
 
 def test_a_generated_scenario_is_always_the_same() -> None:

@@ -10,12 +10,11 @@ import pytest
 
 from tests.harness.interleaving.explorers import every_order, one_of_each
 from tests.harness.interleaving.independence import TABLES, Footprint, Table, Use, footprints, independent
-from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.outcomes import outcome_of
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import THREE_SESSIONS, WHOLE
 from tests.harness.interleaving.scheduler import Run, Scheduler, follow
-from tests.interleaved.conftest import EXPLORED
+from tests.interleaved.conftest import EXPLORED, Holds, Tell
 
 pytestmark = pytest.mark.interleaved
 
@@ -126,19 +125,20 @@ class TestOneOfEach:
         assert bool(missed) is (right.inside is None)
 
     @pytest.mark.parametrize("scenario", QUICK, ids=lambda scenario: scenario.name)
-    def test_of_three_sessions_holds(self, scheduler: Scheduler, judge: Judge, scenario: Scenario) -> None:
+    def test_of_three_sessions_holds(self, scheduler: Scheduler, holds: Holds, scenario: Scenario) -> None:
         for run in one_of_each(scheduler, scenario, TABLES[scheduler.location]):
-            judge.require(run)
+            holds(run)
 
     @pytest.mark.soak
     @pytest.mark.timeout(3_600)
     @pytest.mark.parametrize("scenario", LONG, ids=lambda scenario: scenario.name)
     def test_of_three_sessions_holds_up_to_three_preemptions(
-        self, scheduler: Scheduler, judge: Judge, scenario: Scenario, request: pytest.FixtureRequest
+        self, scheduler: Scheduler, holds: Holds, scenario: Scenario, tell: Tell, request: pytest.FixtureRequest
     ) -> None:
         begun, played = time.monotonic(), 0
         for run in every_order(scheduler, scenario, preemptions=3):
-            judge.require(run)
+            holds(run)
             played += 1
+            tell(f"{scheduler.location}, {scenario.name}: {played:,} schedules")
         told = f"{scheduler.location}, {scenario.name}: {played:,} schedules in {time.monotonic() - begun:.0f} s"
         request.config.stash.setdefault(EXPLORED, []).append(told)

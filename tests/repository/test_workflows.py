@@ -31,6 +31,8 @@ def test_each_runs_targets_only(path: Path) -> None:
         ("      - run: |\n          pip install .", "run: |"),
         ("      - uses: actions/checkout@main", "uses: actions/checkout@main"),
         ("      - uses: somebody/else@v1", "uses: somebody/else@v1"),
+        ("      - uses: actions/cache@v4\n        with:", "kept only when all goes well: actions/cache@v4"),
+        ("      - uses: actions/cache/save@v4", "kept only when all goes well: actions/cache/save@v4"),
         ("    runs-on: ubuntu-latest", "a job without a limit of time"),
     ],
 )

@@ -11,7 +11,9 @@ WORKFLOWS: Final = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 _RUN: Final = re.compile(r"^\s*(?:- )?run:(?P<command>.*)$", re.MULTILINE)
 _MAKE: Final = re.compile(r"make (?P<target>[a-z]+)(?: [A-Z]+=(?:\$\{\{ [\w.]+ \}\}|[\w./-])+)*")
 _USES: Final = re.compile(r"^\s*(?:- )?uses:\s*(?P<action>\S+)", re.MULTILINE)
-_PINNED: Final = re.compile(r"actions/[\w-]+@v\d+")
+_PINNED: Final = re.compile(r"actions/[\w-]+(?:/[\w-]+)?@v\d+")
+_KEEPS: Final = re.compile(r"actions/(?:cache(?:/save)?|upload-artifact)@")
+"""What keeps something of a job. `actions/cache` without a suffix does so only when the job succeeds."""
 
 
 def targets(makefile: str) -> set[str]:
@@ -29,6 +31,9 @@ def troubles(workflow: str, known: set[str]) -> Iterator[str]:
     for found in _USES.finditer(workflow):
         if _PINNED.fullmatch(found["action"]) is None:
             yield f"uses: {found['action']}"
+        rest = workflow[found.end() :].lstrip("\n").partition("\n")[0].strip()
+        if _KEEPS.match(found["action"]) and re.fullmatch(r"if: always\(\)(?: #.*)?", rest) is None:
+            yield f"kept only when all goes well: {found['action']}"
     if "permissions:\n  contents: read\n" not in workflow:
         yield "more rights than to read"
     if workflow.count("runs-on:") != workflow.count("timeout-minutes:"):

@@ -2,11 +2,13 @@
 
 The bound is that of Burckhardt et al., "A randomized scheduler with probabilistic guarantees of finding bugs" (2010):
 with n lanes and at most k steps a run finds a bug of depth d with a probability of at least 1 / (n * k ** (d - 1)).
+A bug has depth d if d conditions, that a step of one lane is done before one of another, are enough to see it.
 """
 
 import math
 import random
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from tests.harness.interleaving.independence import Footprint, Reader, Table, independent
 from tests.harness.interleaving.scenario import Scenario
@@ -108,18 +110,32 @@ def switches(run: Run, choices: Sequence[str]) -> int:
 
 
 def prioritized(source: random.Random, lanes: Sequence[str], steps: int, depth: int) -> Choose:
-    """PCT: the lane with the highest priority goes on; at depth - 1 steps drawn before, it is put below all others."""
-    order = source.sample(list(lanes), len(lanes))
-    changes = set(source.sample(range(steps), min(depth - 1, steps)))
+    """PCT: `by_priorities` with everything drawn, each independently of the rest, and each value as likely as another.
+
+    Args:
+        source: where it is drawn from.
+        lanes: all of the scenario.
+        steps: the most that a run has: k of the bound.
+        depth: of the bugs that are looked for.
+    """
+    changes = [source.randint(1, steps) for _ in range(depth - 1)]
+    return by_priorities(source.sample(list(lanes), len(lanes)), changes)
+
+
+def by_priorities(order: Sequence[str], changes: Sequence[int]) -> Choose:
+    """The lane with the highest priority of those that can goes on.
+
+    Args:
+        order: the lanes at the beginning, the highest priority first. All are above those that are given later.
+        changes: after how many steps the lane of the last one gets a new priority, of which the first is the highest.
+    """
+    ranks = {lane: place for place, lane in enumerate(order)}
 
     def choose(step: int, current: str | None, enabled: Sequence[str]) -> str:
-        del current
-        best = next(lane for lane in order if lane in enabled)
-        if step in changes:
-            order.remove(best)
-            order.append(best)
-            best = next(lane for lane in order if lane in enabled)
-        return best
+        for place, change in enumerate(changes):
+            if change == step and current is not None:
+                ranks[current] = len(order) + place
+        return min(enabled, key=ranks.__getitem__)
 
     return choose
 
@@ -130,5 +146,70 @@ def uniform(source: random.Random) -> Choose:
 
 
 def missed(lanes: int, steps: int, depth: int, schedules: int) -> float:
-    """The probability at most that so many schedules have missed a bug of this depth."""
+    """The probability at most that so many schedules by priorities of this depth have missed a bug of this depth.
+
+    Args:
+        lanes: all of the scenario.
+        steps: from which the changes of priority were drawn; no run had more.
+        depth: what the changes of priority were for.
+        schedules: how many were played.
+    """
     return float((1 - 1 / (lanes * max(steps, 1) ** (depth - 1))) ** schedules)
+
+
+@dataclass(slots=True)
+class Bounds:
+    """What schedules by priorities have missed at most, by the depth for which they were drawn.
+
+    Each scenario has its own lanes and its own k; the probabilities are multiplied, so that they are those of a bug
+    which is in every scenario. A run with more than k steps counts for nothing.
+
+    Attributes:
+        depth: the deepest that is looked for.
+        longer: how many runs had more steps than their k.
+    """
+
+    depth: int
+    longer: int = 0
+    _missed: dict[int, float] = field(default_factory=dict)
+
+    def count(self, run: Run, steps: int, depth: int) -> None:
+        """One more schedule, whose changes of priority were drawn from so many steps."""
+        if len(run.steps) > steps:
+            self.longer += 1
+        else:
+            one = missed(len(run.scenario.lanes), steps, depth, 1)
+            self._missed[depth] = self._missed.get(depth, 1.0) * one
+
+    def at(self, depth: int) -> float:
+        """The probability at most of having missed a bug of this depth; 1 if nobody looked for one."""
+        return self._missed.get(depth, 1.0)
+
+    @property
+    def all(self) -> dict[int, float]:
+        """That of each depth."""
+        return {depth: self.at(depth) for depth in range(1, self.depth + 1)}
+
+    @property
+    def worst(self) -> float:
+        """The largest of any depth."""
+        return max(self.all.values())
+
+
+def by_luck(
+    scheduler: Scheduler, scenario: Scenario, source: random.Random, most: int, bounds: Bounds
+) -> Iterator[Run]:
+    """So many schedules: half of them at random, and then half by priorities, of each depth as many as of another.
+
+    The longest of those at random is k of the others: whoever is switched at each step has most in his way.
+    """
+    steps = 1
+    for _ in range(most - most // 2):
+        run = scheduler.run(scenario, uniform(source))
+        steps = max(steps, len(run.steps))
+        yield run
+    for number in range(most // 2):
+        depth = bounds.depth - number % bounds.depth
+        run = scheduler.run(scenario, prioritized(source, list(scenario.lanes), steps, depth))
+        bounds.count(run, steps, depth)
+        yield run

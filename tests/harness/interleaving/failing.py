@@ -29,12 +29,18 @@ def require(scheduler: Scheduler, judge: AnyJudge, run: Run, directory: Path) ->
         assert judged.verdict == "holds", judged.why
         return judged
     shortest, played = reduced(scheduler, run, lambda other: judge.judge(other).names == judged.names)
-    directory.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"\W+", "-", f"{scheduler.location} {run.scenario.name}")
-    path = directory / f"{name}.json"
-    Schedule.of(shortest, scheduler.location, judged.names).write(path)
+    path = keep(shortest, scheduler.location, judged.names, directory)
     raise Violation(
         list(judged.names),
         f"{judge.judge(shortest).why}\n{preemptions(shortest)} preemptions, after {played} schedules to make it short\n"
         f"to play it again: pytest -m stateful --replay={path}",
     )
+
+
+def keep(run: Run, store: str, names: tuple[str, ...], directory: Path) -> Path:
+    """Write a schedule down; where it is."""
+    directory.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "-", f"{store} {run.scenario.name}")
+    path = directory / f"{name}.json"
+    Schedule.of(run, store, names).write(path)
+    return path
