@@ -13,7 +13,7 @@ from tests.harness.interleaving.independence import TABLES, Footprint, Table, Us
 from tests.harness.interleaving.outcomes import outcome_of
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import THREE_SESSIONS, WHOLE
-from tests.harness.interleaving.scheduler import Run, Scheduler, follow
+from tests.harness.interleaving.scheduler import Run, Scheduler, Step, follow
 from tests.interleaved.conftest import EXPLORED, Holds, Tell
 
 pytestmark = pytest.mark.interleaved
@@ -87,6 +87,55 @@ class TestTheTable:
         assert independent(of[one], of[two])
         assert not independent(of[one], of[all_jobs])
         assert not independent(of[all_jobs], of[two])
+
+
+class TestTheReader:
+    """Of steps as a scheduler tells them: whose call begins, and whose ends."""
+
+    def read(self, *steps: Step) -> list[Footprint]:
+        """The footprints of these steps, on Postgres."""
+        return list(footprints(TABLES["postgres"], list(steps)))
+
+    def test_knows_that_a_call_which_waited_has_ended_when_another_lane_let_it_go(self) -> None:
+        both = ("a", "b")
+        found = self.read(
+            Step("b", "complete_job", both, "inside", job_id=1),
+            Step("a", "renew_lease", both, "blocked", job_id=1),
+            Step("b", "... has locked a row", ("b",), "ready", job_id=1, woken=(("a", "ready"),)),
+            Step("a", "lookup_key_of_user", both, "inside"),
+            Step("b", "get_job", both, "ready", job_id=2),
+        )
+        assert found[2].ends
+        assert found[3] == Footprint(frozenset({Use("reads", "keys")}), begins=True)
+        assert not independent(found[3], found[4])
+
+    def test_knows_that_one_which_goes_on_has_not(self) -> None:
+        both = ("a", "b")
+        *_, last = self.read(
+            Step("a", "complete_job", both, "blocked", job_id=1),
+            Step("b", "commit", both, "gate", woken=(("a", "gate"),)),
+            Step("a", "hold_job", both, "gate", job_id=1),
+        )
+        assert (last.begins, last.ends) == (False, False)
+
+    def test_says_no_more_of_everything_once_nobody_waits(self) -> None:
+        """Also when whoever waited has nothing left to do, and is never seen again."""
+        found = self.read(
+            Step("a", "complete_job", ("a", "b"), "blocked", job_id=1),
+            Step("b", "get_job", ("b",), "gate", job_id=2),
+            Step("b", "commit", ("b",), "gate", woken=(("a", "ready"),)),
+            Step("b", "get_job", ("b",), "gate", job_id=2),
+        )
+        assert [one.uses is None for one in found] == [True, True, True, False]
+
+    def test_knows_that_the_call_of_a_killed_process_has_ended(self) -> None:
+        found = self.read(
+            Step("a", "complete_job", ("a", "fate"), "inside", job_id=1),
+            Step("fate", "kill a", ("a", "fate"), "done"),
+            Step("a", "renew_lease", ("a",), "inside", job_id=1),
+        )
+        assert found[1].ends
+        assert found[2].begins
 
 
 class TestOneOfEach:

@@ -29,7 +29,7 @@ class Footprint:
     Attributes:
         uses: the resources; None for every one, in every way.
         begins: a call begins in it, so that it must not change places with the end of another one.
-        ends: a call ends in it.
+        ends: a call ends in it, be it that of another lane, which it has woken or killed.
     """
 
     uses: frozenset[Use] | None = frozenset()
@@ -56,6 +56,9 @@ _CLOCK: Final = Use("reads", "clock")
 _JOBS: Final = (Use("writes", "jobs"), _CLOCK)
 _OPEN: Final = frozenset({"begin"})
 _CLOSE: Final = frozenset({"commit", "rollback"})
+_ENDED: Final = frozenset({"ready", "ended", "done"})
+"""Where a lane comes to when its call has ended."""
+_KILL: Final = "kill "
 
 SQLITE_TABLE: Final = Table(
     outside={
@@ -130,12 +133,23 @@ class Reader:
         """That of the next step."""
         lane = self._lanes.setdefault(step.lane, _Seen())
         self._waiting -= {*step.enabled}
+        woken = {name for name, _ in step.woken}
+        ended = {name for name, phase in step.woken if phase in _ENDED}
+        if step.what.startswith(_KILL):
+            ended.add(step.what.removeprefix(_KILL))
+        try:
+            return self._of(lane, step, others_end=bool(ended))
+        finally:
+            self._waiting -= woken
+            self._lanes |= {name: _Seen() for name in ended}  # what comes next of it is another call
+
+    def _of(self, lane: _Seen, step: Step, *, others_end: bool) -> Footprint:
         if step.what == "left out":
             return Footprint()
         if step.what.startswith("tick"):
             return Footprint(frozenset({Use("writes", "clock")}), begins=True, ends=True)
-        begins, ends = lane.begins, step.outcome in {"ready", "done"}
-        lane.begins = ends
+        begins, ends = lane.begins, step.outcome in _ENDED or others_end
+        lane.begins = step.outcome in _ENDED
         if not step.what.startswith("..."):
             lane.statement = step.what
         uses = self._uses(lane, step)
