@@ -131,7 +131,6 @@ class TestTrouble:
             pool.close()
         assert part.troubles == ["OperationalError: "] * 2
         assert (part.scenarios, part.violations) == (2, [])
-        assert part.explorers["in order"].troubles == []
         assert part.explorers["in order"].schedules > 0
         assert report.verdict([part], cut_short="") == "inconclusive"
         assert "could not be taken away" not in caplog.text

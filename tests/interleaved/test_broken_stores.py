@@ -182,7 +182,7 @@ class TestASchedule:
 
     def test_of_another_version_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "old.json").write_text('{"version": 0}')
-        with pytest.raises(ValueError, match="version 1"):
+        with pytest.raises(ValueError, match="version 2"):
             Schedule.read(tmp_path / "old.json")
 
 
