@@ -2,7 +2,8 @@
 
 Two steps are independent when no test can tell in which order they were done: neither hinders the other, and both lead
 to the same tables, answers and locks. The table says what each statement reads and writes; whatever is not in it
-depends on everything. `tests/interleaved/test_independence.py` plays both orders of what it says is independent.
+depends on everything. `tests/interleaved/test_independence.py` plays each pair of statements that it calls independent
+in both orders, and shows of each entry that the pairs which it keeps apart can be told apart.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ class Footprint:
     Attributes:
         uses: the resources; None for every one, in every way.
         begins: a call begins in it, so that it must not change places with the end of another one.
-        ends: a call ends in it.
+        ends: a call ends in it, be it that of another lane, which it has woken or killed.
     """
 
     uses: frozenset[Use] | None = frozenset()
@@ -56,13 +57,14 @@ _CLOCK: Final = Use("reads", "clock")
 _JOBS: Final = (Use("writes", "jobs"), _CLOCK)
 _OPEN: Final = frozenset({"begin"})
 _CLOSE: Final = frozenset({"commit", "rollback"})
+_ENDED: Final = frozenset({"ready", "ended", "done"})
+"""Where a lane comes to when its call has ended."""
+_KILL: Final = "kill "
 
 SQLITE_TABLE: Final = Table(
     outside={
         "begin": frozenset({Use("writes", "write lock")}),
         "commit": frozenset({Use("writes", "write lock"), Use("writes", "jobs"), Use("writes", "keys")}),
-        "rollback": frozenset({Use("writes", "write lock")}),
-        "get_job": frozenset({Use("reads", "jobs")}),
         "lookup_key_of_user": frozenset({Use("reads", "keys")}),
         "lookup_key_without_user": frozenset({Use("reads", "keys")}),
     },
@@ -73,7 +75,6 @@ POSTGRES_TABLE: Final = Table(
     outside={
         "begin": frozenset(),
         "commit": frozenset({Use("writes", "jobs"), Use("writes", "keys")}),
-        "rollback": frozenset({Use("writes", "jobs"), Use("writes", "keys")}),
         **dict.fromkeys(
             (
                 "acquire_best_job",
@@ -130,12 +131,23 @@ class Reader:
         """That of the next step."""
         lane = self._lanes.setdefault(step.lane, _Seen())
         self._waiting -= {*step.enabled}
+        woken = {name for name, _ in step.woken}
+        ended = {name for name, phase in step.woken if phase in _ENDED}
+        if step.what.startswith(_KILL):
+            ended.add(step.what.removeprefix(_KILL))
+        try:
+            return self._of(lane, step, others_end=bool(ended))
+        finally:
+            self._waiting -= woken
+            self._lanes |= {name: _Seen() for name in ended}  # what comes next of it is another call
+
+    def _of(self, lane: _Seen, step: Step, *, others_end: bool) -> Footprint:
         if step.what == "left out":
             return Footprint()
         if step.what.startswith("tick"):
             return Footprint(frozenset({Use("writes", "clock")}), begins=True, ends=True)
-        begins, ends = lane.begins, step.outcome in {"ready", "done"}
-        lane.begins = ends
+        begins, ends = lane.begins, step.outcome in _ENDED or others_end
+        lane.begins = step.outcome in _ENDED
         if not step.what.startswith("..."):
             lane.statement = step.what
         uses = self._uses(lane, step)

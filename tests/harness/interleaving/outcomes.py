@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from prompt_studio_model.checking.history import Invoked, Returned
+from prompt_studio_model.checking.history import Happened, Invoked, Returned
 from prompt_studio_model.state import IdempotencyRow, Job
 from tests.harness.interleaving.scheduler import Run
 from tests.harness.interleaving.session import Answer, Kept
@@ -22,6 +22,31 @@ class Outcome(NamedTuple):
     jobs: tuple[Job, ...]
     keys: frozenset[IdempotencyRow]
     kept: tuple[tuple[str, Kept], ...]
+
+
+Place = tuple[str, int]
+"""A call: its lane, and which of the lane's it is. What happens to the world is in a lane without a name."""
+
+
+def real_time_of(run: Run) -> frozenset[tuple[Place, Place]]:
+    """Which calls had ended when which began: what everybody could see of their order."""
+    calls: dict[int, Place] = {}
+    counts: dict[str, int] = {}
+    ended: list[Place] = []
+    seen: set[tuple[Place, Place]] = set()
+    for event in run.events:
+        if isinstance(event, (Invoked, Happened)):
+            lane = event.lane if isinstance(event, Invoked) else ""
+            counts[lane] = counts.get(lane, 0) + 1
+            place = lane, counts[lane]
+            seen |= {(other, place) for other in ended}
+            if isinstance(event, Invoked):
+                calls[event.number] = place
+            else:
+                ended.append(place)
+        else:
+            ended.append(calls[event.number])
+    return frozenset(seen)
 
 
 def outcome_of(run: Run) -> Outcome:
