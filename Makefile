@@ -16,7 +16,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv stateful test fuzz check format explore mutants wheel clean
+.PHONY: help venv stateful test soak fuzz check format explore mutants wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: $(STAMP) ## Everything that a change must pass, with branch coverage
 	[ $$cases = 0 ] && [ $$stateful = 0 ]
 	$(COVERAGE) combine --quiet
 	$(COVERAGE) report --include='$(COVERED)' --fail-under=100
+
+soak: $(STAMP) ## Long runs, which no other target does: every order of the longest scenarios
+	$(BIN)/pytest -m soak
 
 fuzz: $(STAMP) ## The nightly run: schedules for MINUTES=5, with SEED=n, of SHARD=i/n
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SHARD),--shard $(SHARD))

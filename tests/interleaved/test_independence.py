@@ -45,7 +45,7 @@ OF_ONE_JOB: Final = frozenset(
 )
 """The statements that name a job."""
 ONLY_LATER: Final = frozenset({"lookup_key_of_user", "lookup_key_without_user"})
-"""What begins and ends its call by itself: it could be told by the end of another call, which it must not pass."""
+"""What begins and ends its call by itself: it could be told by the end of another, which it may not pass anyway."""
 NEEDLESS: Final = frozenset({"get_job"})
 """What is read only after the row was locked in the same transaction. It stays in the table: others may read it so."""
 
@@ -246,6 +246,7 @@ class TestTheReader:
 
 
 class TestOneOfEach:
+    @pytest.mark.timeout(600)  # some thousand schedules
     def test_reaches_every_outcome_that_every_order_reaches_and_misses_some_with_a_wrong_table(
         self, scheduler: Scheduler
     ) -> None:
