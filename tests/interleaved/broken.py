@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from prompt_studio import PromptStudioDatabase
-from tests.harness.broken_stores import BrokenStore, Turn, looks_first
+from tests.harness.broken_stores import (
+    BrokenStore,
+    Turn,
+    claims_in_a_transaction_of_its_own,
+    looks_first,
+    looks_up_first,
+)
 from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS, Location
 
 NO_ROW_LOCK: Final = Turn("acquire_best_job", r"FOR NO KEY UPDATE SKIP LOCKED", "")
@@ -144,6 +150,20 @@ BROKEN: Final = (
         turns=(Turn("record_key_of_user", r"WHERE known.created_at.*?(?=RETURNING)", ""),),
         scenario="record, record",
         location=WITH_LOCKS,
+        names=frozenset({"INV-ONE-EFFECT-PER-KEY"}),
+    ),
+    Interleaved(
+        name="looks a key up, makes the job, and records the key",
+        besides=looks_up_first,
+        scenario="create once, create once",
+        location=WITHOUT_LOCKS,
+        names=frozenset({"INV-ONE-EFFECT-PER-KEY"}),
+    ),
+    Interleaved(
+        name="a claimed key is committed before its job",
+        besides=claims_in_a_transaction_of_its_own,
+        scenario="create once, lookup",
+        location=SQLITE,
         names=frozenset({"INV-ONE-EFFECT-PER-KEY"}),
     ),
     Interleaved(

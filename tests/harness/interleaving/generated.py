@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from prompt_studio_model import operations as op
 from tests.harness.interleaving.scenario import Mine, Move, Scenario
-from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, STOPPED, acquire, job
+from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, STOPPED, acquire, job, once
 
 Item = TypeVar("Item")
 LANES: Final = ("a", "b", "c")
@@ -76,6 +76,10 @@ def _create(session: str, choose: Chooser) -> tuple[Move, ...]:
     return (op.Create(session=session, request=made.request, priority=made.priority),)
 
 
+def _create_once(session: str, choose: Chooser) -> tuple[Move, ...]:
+    return (once(session, choose(("one", "two")), choose(("ann", "bob"))),)
+
+
 KINDS: Final[tuple[Callable[[str, Chooser], tuple[Move, ...]], ...]] = (
     _acquire,
     _acquire_and_close,
@@ -83,6 +87,7 @@ KINDS: Final[tuple[Callable[[str, Chooser], tuple[Move, ...]], ...]] = (
     _by_operator,
     _on_keys,
     _create,
+    _create_once,
 )
 
 

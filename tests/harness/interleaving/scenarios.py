@@ -23,12 +23,19 @@ def acquire(session: str, lease: int = LEASE) -> op.Acquire:
     return op.Acquire(session=session, owner=session, lease=lease)
 
 
+def once(session: str, fingerprint: str = "one", user: str = "ann") -> op.CreateOnce:
+    """A job that is made once for the key of a user."""
+    scope = Scope("job", "key", user)
+    return op.CreateOnce(session=session, request=REQUEST, scope=scope, fingerprint=fingerprint)
+
+
 LEASED: Final = (job(), acquire("old"))
 EXPIRED: Final = (*LEASED, op.Tick(milliseconds=LEASE))
 BOUNDARY: Final = (*LEASED, op.Tick(milliseconds=LEASE - 1))
 SPENT: Final = (job(max_retries=0), acquire("old"), op.Tick(milliseconds=LEASE))
 TICK: Final = op.Tick(milliseconds=1)
 ANN, BOB = Scope("prompt", "key", "ann"), Scope("prompt", "key", "bob")
+JOB_OF_ANN: Final = Scope("job", "key", "ann")
 TOKEN: Final[dict[str, Any]] = {"job_id": 1, "token": 1}
 
 STOPPED: Final = (Stop("a"), op.Tick(milliseconds=LEASE), Continue("a"))
@@ -106,6 +113,23 @@ TWO_SESSIONS: Final = (
             "b": (op.Record(session="b", scope=BOB, entity_id=2), op.Lookup(session="b", scope=BOB)),
         },
     ),
+    Scenario("create once, create once", (), {name: (once(name),) for name in ("a", "b")}),
+    Scenario("create once, another request", (), {"a": (once("a"),), "b": (once("b", "two"),)}),
+    Scenario("create once, another user's", (), {"a": (once("a"),), "b": (once("b", "two", "bob"),)}),
+    Scenario(
+        "create once, lookup",
+        (),
+        {
+            "a": (once("a"),),
+            "b": (op.Lookup(session="b", scope=JOB_OF_ANN), op.Lookup(session="b", scope=JOB_OF_ANN)),
+        },
+    ),
+    Scenario(
+        "create once, record",
+        (job(),),
+        {"a": (once("a"),), "b": (op.Record(session="b", scope=JOB_OF_ANN, entity_id=1),)},
+    ),
+    Scenario("create once, acquire", (), {"a": (once("a"),), "b": (acquire("b"),)}),
     Scenario("exhaustion, renew", SPENT, {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),)}),
     Scenario("exhaustion, complete", SPENT, {"a": (acquire("a"),), "b": (op.Complete(session="b", **TOKEN),)}),
     Scenario(
@@ -130,6 +154,16 @@ TWO_SESSIONS: Final = (
         {"a": (acquire("a"), Mine(op.Complete)), "b": (acquire("b"),), "fate": (CutOff("a"),)},
     ),
 )
+KILLED: Final = (
+    Scenario("create once, be killed, create once", (), {"a": (once("a"), once("a")), "fate": (Kill("a"),)}),
+    Scenario(
+        "create once beside another, be killed",
+        (),
+        {"a": (once("a"), once("a")), "b": (once("b"),), "fate": (Kill("a"),)},
+    ),
+)
+"""Those of a create that is killed wherever it is, and made again."""
+
 THREE_SESSIONS: Final = (
     Scenario("three acquire", (job(),), {name: (acquire(name),) for name in ("a", "b", "c")}),
     Scenario("three acquire two jobs", (job(), job()), {name: (acquire(name),) for name in ("a", "b", "c")}),
@@ -142,6 +176,7 @@ THREE_SESSIONS: Final = (
             "c": (op.Lookup(session="c", scope=ANN),),
         },
     ),
+    Scenario("three create a job once", (), {name: (once(name),) for name in ("a", "b", "c")}),
     Scenario(
         "locked heads ahead of a free job",
         (job(priority=9), job(priority=8), job(priority=7)),
@@ -152,7 +187,7 @@ THREE_SESSIONS: Final = (
         },
     ),
 )
-SCENARIOS: Final = (*TWO_SESSIONS, *THREE_SESSIONS)
+SCENARIOS: Final = (*TWO_SESSIONS, *KILLED, *THREE_SESSIONS)
 
 
 def ends_processes(scenario: Scenario) -> bool:
@@ -160,7 +195,7 @@ def ends_processes(scenario: Scenario) -> bool:
     return any(isinstance(move, Kill | CutOff) for moves in scenario.lanes.values() for move in moves)
 
 
-LONG: Final = frozenset({"acquire, stopped past the lease, complete"})
+LONG: Final = frozenset({"acquire, stopped past the lease, complete", "create once, another user's"})
 """Those of two sessions with too many orders for each run; `pytest -m soak` plays them all."""
 
 WHOLE: Final = tuple(one for one in TWO_SESSIONS if not ends_processes(one) and one.name not in LONG)

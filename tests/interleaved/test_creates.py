@@ -1,0 +1,47 @@
+"""A create with a key is killed at every gate: neither row nor job is left, or both are, and the same call goes on."""
+
+import pytest
+
+from prompt_studio_model.checking.history import Invoked, Lost
+from tests.harness.interleaving.explorers import every_order
+from tests.harness.interleaving.judging import Judge
+from tests.harness.interleaving.scenarios import KILLED
+from tests.harness.interleaving.scheduler import Run, Scheduler
+from tests.harness.interleaving.session import SessionWorker
+from tests.harness.processes import Pool
+
+pytestmark = [
+    pytest.mark.interleaved,
+    pytest.mark.timeout(600),
+    pytest.mark.verifies("PS-IDEMPOTENCY-PG-5", "INV-ONE-EFFECT-PER-KEY", "INV-NOTHING-LOST"),
+]
+
+OF_A_CREATE = {"record_key_of_user", "create_job", "fill_key", "commit"}
+
+
+def killed_at(run: Run) -> str | None:
+    """The statement before which, or inside of which, the first create was killed; None if it was not."""
+    (number,) = [number for number, step in enumerate(run.steps) if step.what == "kill a"]
+    begun = [event.number for event in run.events if isinstance(event, Invoked)]
+    lost = [event.number for event in run.events if isinstance(event, Lost)]
+    if not lost or lost[0] != begun[0]:
+        return None
+    after = [step.what for step in run.steps[:number] if step.lane == "a"]
+    return after[-1] if after else None
+
+
+def test_a_kill_at_every_gate_leaves_both_or_neither(scheduler: Scheduler, judge: Judge) -> None:
+    seen, schedules = set(), 0
+    for run in every_order(scheduler, KILLED[0]):
+        judge.require(run)
+        seen.add(killed_at(run))
+        schedules += 1
+        assert len(run.after.jobs) == len(run.after.keys) == 1
+        assert run.after.keys[0].entity_id == run.after.jobs[0].id
+    # The kill came after each of these steps but the last, whose answer ends the call; and when nothing had begun.
+    assert (OF_A_CREATE - {"commit"}) | {None} <= seen
+    assert schedules > len(OF_A_CREATE)
+
+
+def test_a_worker_is_there_for_each_lane(pool: Pool[SessionWorker]) -> None:
+    assert len(pool.numbers) >= max(len(scenario.sessions) for scenario in KILLED)
