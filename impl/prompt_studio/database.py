@@ -1,7 +1,8 @@
 """`PromptStudioDatabase`: the names and signatures that Prompt Studio calls.
 
 This module checks what callers give and chooses the store by the location; what an operation does is in
-`prompt_studio.storage`. Every method checks all of its arguments before it sends anything.
+`prompt_studio.storage`. The calls on projects, prompts and optimizations are in modules of their own. Every method
+checks all of its arguments before it sends anything.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from datetime import datetime
 from random import SystemRandom
 from types import TracebackType
@@ -19,6 +21,8 @@ from prompt_studio import values
 from prompt_studio.clock import Clock
 from prompt_studio.config import LEASE_SECONDS_MAX, Settings
 from prompt_studio.errors import InputError
+from prompt_studio.facade import json_or_none
+from prompt_studio.job_values import MAX_RETRIES, PRIORITY, new_job
 from prompt_studio.jobs import (
     IdempotencyRecord,
     JobRow,
@@ -28,15 +32,16 @@ from prompt_studio.jobs import (
     LeaseStats,
     Outcome,
 )
-from prompt_studio.storage.api import JobStore
+from prompt_studio.keyed_calls import Wish, answer
+from prompt_studio.optimization_calls import OptimizationCalls
+from prompt_studio.project_calls import ProjectCalls
+from prompt_studio.prompt_calls import PromptCalls
+from prompt_studio.storage.api import Store
 from prompt_studio.storage.capabilities import BackendType, Capabilities
-from prompt_studio.storage.idempotency_operations import Key
-from prompt_studio.storage.job_operations import NewJob
+from prompt_studio.storage.keyed_creates import Key
 from prompt_studio.storage.opening import dialect_of
 from prompt_studio.storage.sql_store import SqlStore
 
-PRIORITY_MAX: Final = 10
-MAX_RETRIES_MAX: Final = 2**31 - 2
 LIST_LIMIT_MAX: Final = 2**31 - 1
 CLEANUP_DAYS_MAX: Final = 36_500
 SPREAD_MIN: Final = 500
@@ -50,8 +55,8 @@ def random_spread() -> int:
     return _dice.randint(SPREAD_MIN, SPREAD_MAX)
 
 
-class PromptStudioDatabase:
-    """A job queue and its idempotency keys, on the database at `location`.
+class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
+    """A job queue, its idempotency keys and what they are for, on the database at `location`.
 
     One object serves all threads of a process; each thread gets a connection of its own, and so does each process
     after a fork. It is a context manager, and closed at the end of the block.
@@ -87,7 +92,7 @@ class PromptStudioDatabase:
         self._settings = Settings.from_environment(os.environ) if settings is None else settings
         self._jitter = random_spread if jitter is None else jitter
         dialect = dialect_of(location, self._settings, clock=clock, create=create)
-        self._store: JobStore = SqlStore(dialect, self._settings)
+        self._store: Store = SqlStore(dialect, self._settings)
 
     def __enter__(self) -> Self:
         return self
@@ -118,8 +123,8 @@ class PromptStudioDatabase:
     def transaction(self) -> AbstractContextManager[None]:
         """Several calls as one: all are committed at the end of the block, or none when it raises.
 
-        Only `create_job`, `record_idempotency` and reads may be part of it; other writes raise InputError. Other
-        writers wait for its end, so keep it short. Nothing in it is repeated.
+        Only creates, `record_idempotency`, changes of projects and optimizations, and reads may be part of it; other
+        writes raise InputError. Other writers wait for its end, so keep it short. Nothing in it is repeated.
         """
         return self._store.transaction()
 
@@ -132,31 +137,49 @@ class PromptStudioDatabase:
         payload: object,
         *,
         project_id: int | None = None,
-        priority: int = 5,
+        priority: int = PRIORITY,
         status: str = "queued",
-        max_retries: int = 3,
+        max_retries: int = MAX_RETRIES,
         client_id: str | None = None,
         available_at: datetime | None = None,
+        idempotency_key: str | None = None,
+        user_id: str | None = None,
+        request: object = None,
     ) -> JobRow:
         """A new queued job, which may be acquired from `available_at` on (default: now).
 
         It starts at most `max_retries + 1` times; released starts and operators' retries do not count. The payload is
         any JSON value and comes back as it was given, tuples as lists. May be part of a `transaction()`.
+
+        With an idempotency key the job is made once for each key of a user: whoever comes second is given the first
+        one's, as it is by then, and its row says `replayed`. Rivals wait for each other. After an error, also one that
+        leaves it unknown whether the job was made, the same call may be repeated.
+
+        The key has 1 to 255 characters, and a `user_id` of None is a scope of its own. `request` is what two calls must
+        have in common to be one request, any JSON value, such as the body as it was received; None stands for the
+        arguments of this call.
+
+        Raises:
+            IdempotencyMismatch: the key was used for another request.
+            EntityGone: the key's job was deleted.
+            TransientConflict: a rival with the same key did not come to an end within `write_retry_seconds`.
         """
         if values.word("status", status, JobStatus) is not JobStatus.QUEUED:
             raise InputError(f"status must be queued, not {status}: a new job has not begun")
-        return self._store.create_job(
-            NewJob(
-                job_type=values.word("job_type", job_type, JobType),
-                entity_id=values.row_id("entity_id", entity_id),
-                project_id=None if project_id is None else values.row_id("project_id", project_id),
-                priority=values.whole_number("priority", priority, 1, PRIORITY_MAX),
-                payload=values.json_text("payload", payload),
-                max_retries=values.whole_number("max_retries", max_retries, 0, MAX_RETRIES_MAX),
-                client_id=self._client_id if client_id is None else values.text("client_id", client_id),
-                available_at=None if available_at is None else values.milliseconds("available_at", available_at),
-            )
+        new = new_job(
+            job_type,
+            entity_id,
+            payload,
+            project_id=project_id,
+            priority=priority,
+            max_retries=max_retries,
+            client_id=self._client(client_id),
+            available_at=available_at,
         )
+        # Another process that tries again may have another client's name: it counts only where the caller gave it.
+        arguments = asdict(new) | {"payload": payload, "client_id": client_id}
+        once = Wish(idempotency_key, user_id, request).once("job", arguments)
+        return answer(self._store.create_job(new, once))
 
     def get_job(self, job_id: int) -> JobRow | None:
         """The job with this id, or None."""
@@ -246,7 +269,7 @@ class PromptStudioDatabase:
     def complete_job(self, job_id: int, *, lease_token: int | None, result: object = None) -> Outcome:
         """Applied: the job is completed with this result (any JSON value; None is no result)."""
         return self._store.complete(
-            values.row_id("job_id", job_id), _token("complete_job", lease_token), _json_or_none("result", result)
+            values.row_id("job_id", job_id), _token("complete_job", lease_token), json_or_none("result", result)
         )
 
     def fail_job(
@@ -306,7 +329,7 @@ class PromptStudioDatabase:
         """
         job_id = values.row_id("job_id", job_id)
         wanted = values.word("status", status, JobStatus)
-        error, value = values.error_text(error_message), _json_or_none("result", result)
+        error, value = values.error_text(error_message), json_or_none("result", result)
         name = values.worker_name(worker_id)
         if lease_seconds is not None and (wanted is not JobStatus.PROCESSING or lease_token is not None):
             raise InputError("lease_seconds goes with status processing and no lease_token: leave it out")
@@ -351,6 +374,13 @@ class PromptStudioDatabase:
         """
         return self._store.record_idempotency(_key(entity_type, key, user_id), values.row_id("entity_id", entity_id))
 
+    def cleanup_idempotency(self) -> int:
+        """How many keys were deleted: all that have expired. Without a retention in the settings there are none.
+
+        They go in batches, each committed by itself.
+        """
+        return self._store.cleanup_idempotency()
+
     def _lease_seconds(self, lease_seconds: int | None) -> int:
         if lease_seconds is None:
             return self._settings.lease_seconds
@@ -381,10 +411,6 @@ def _token(call: str, lease_token: object) -> int:
             f"{call} needs the lease_token that acquire_next_job returned; operators use update_job_status"
         )
     return values.fencing_token(lease_token)
-
-
-def _json_or_none(argument: str, value: object) -> str | None:
-    return None if value is None else values.json_text(argument, value)
 
 
 def _key(entity_type: object, key: object, user_id: object) -> Key:

@@ -20,6 +20,18 @@ class ConflictError(DatabaseError):
     """Another row already has the value that must be unique."""
 
 
+class MissingReference(DatabaseError):
+    """What the new row is to refer to is not there, or was deleted: nothing was made."""
+
+
+class IdempotencyMismatch(DatabaseError):
+    """The key stands for the entity of another request: nothing was made. Use a new key for a new request."""
+
+
+class EntityGone(DatabaseError):
+    """The key stands for an entity that is not there any more: nothing was made. Use a new key."""
+
+
 class TransientConflict(DatabaseError):
     """Another session was in the way for too long. Nothing of this call's effect was committed: repeat it."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, TypedDict
+from typing import Any, Final, NotRequired, TypedDict
 
 
 class JobType(StrEnum):
@@ -43,7 +43,10 @@ class ClosedBy(StrEnum):
 
 
 class JobRow(TypedDict):
-    """One job. Times are aware UTC datetimes, exact to the millisecond."""
+    """One job. Times are aware UTC datetimes, exact to the millisecond.
+
+    `replayed` is in the answer of a create with an idempotency key, and nowhere else: an earlier call had made the job.
+    """
 
     id: int
     uuid: str
@@ -71,6 +74,7 @@ class JobRow(TypedDict):
     late: bool
     closed_token: int | None
     closed_by: ClosedBy | None
+    replayed: NotRequired[bool]
 
 
 class OutcomeKind(StrEnum):

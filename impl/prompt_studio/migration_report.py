@@ -42,6 +42,7 @@ class MigrationReport:
         keys: how many rows of idempotency keys there are to convert.
         changes: how many rows are changed beyond their form, by the names of `CHANGES`; those of none are left out.
         drops: what goes away with the old tables, such as their indexes.
+        kept: what becomes of tables that the host application has brought, which are left as they are.
         locks: which locks are held until the end, and who waits for them.
         seconds: how long this call took, which is how long the migration takes.
         measured: how far a dry run can know that.
@@ -56,6 +57,7 @@ class MigrationReport:
     keys: int = 0
     changes: Mapping[str, int]
     drops: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
     seconds: float
     measured: str
@@ -75,6 +77,7 @@ class MigrationReport:
         yield from _listed("steps", self.steps)
         yield from _listed("changed rows", tuple(f"{rows} {CHANGES[name]}" for name, rows in self.changes.items()))
         yield from _listed("dropped with the old tables", self.drops)
+        yield from _listed("the application's tables", self.kept)
         yield from _listed("locks", self.locks)
         yield f"time: {self.seconds:.1f} s ({self.measured})"
         if self.dry_run:

@@ -21,6 +21,7 @@ INT64_MAX: Final = 2**63 - 1
 TEXT_CHARACTERS_MAX: Final = 255
 WORKER_CHARACTERS_MAX: Final = 128
 ERROR_CHARACTERS_MAX: Final = 10_000
+LONG_TEXT_CHARACTERS_MAX: Final = 50_000
 JSON_DEPTH_MAX: Final = 100
 JSON_VALUES_MAX: Final = 1_000_000
 JSON_CHARACTERS_MAX: Final = 16 * 1024 * 1024
@@ -94,6 +95,19 @@ def text(argument: str, value: object, characters_max: int = TEXT_CHARACTERS_MAX
         raise InputError(f"{argument} must be a string, not {shown(value)}")
     if not 1 <= len(value) <= characters_max:
         raise InputError(f"{argument} must have 1 to {characters_max} characters, not {shown(value)}")
+    if not is_storable(value):
+        raise InputError(f"{argument} must not contain U+0000 or a lone surrogate, as {shown(value)} does")
+    return str(value)
+
+
+def long_text(argument: str, value: object) -> str | None:
+    """A text of any kind, also an empty one, or None; all of its characters every database can store."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InputError(f"{argument} must be a string or None, not {shown(value)}")
+    if len(value) > LONG_TEXT_CHARACTERS_MAX:
+        raise InputError(f"{argument} must have at most {LONG_TEXT_CHARACTERS_MAX} characters, not {len(value)}")
     if not is_storable(value):
         raise InputError(f"{argument} must not contain U+0000 or a lone surrogate, as {shown(value)} does")
     return str(value)

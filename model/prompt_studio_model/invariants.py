@@ -225,7 +225,32 @@ def _counting(seen: Transition, scope: Scope) -> IdempotencyRow | None:
     return next((row for row in seen.before.keys if row.scope == scope and row.created_at > oldest), None)
 
 
-@always("INV-ONE-EFFECT-PER-KEY", "PS-IDEMPOTENCY-PG-1", "PS-IDEMPOTENCY-PG-2", "PS-IDEMPOTENCY-PG-3")
+def _made_once(seen: Transition, call: op.CreateOnce, own: IdempotencyRow | None) -> bool:
+    """Say whether a keyed create made row and job, both or neither, and told of them and of no other."""
+    answer, there = seen.response, {row.scope: row for row in seen.after.keys}
+    new = [job for job in seen.after.jobs if seen.before.job(job.id) is None]
+    if own is None:
+        row = there.get(call.scope)
+        both = row is not None and [job.id for job in new] == [row.entity_id] and row.fingerprint == call.fingerprint
+        neither = not new and seen.after.keys == seen.before.keys
+        return both and answer == op.Made(new[0], created=True) if answer != op.Nothing() else both or neither
+    job = seen.before.job(own.entity_id)
+    right: op.Response = op.Gone() if job is None else op.Made(job, created=False)
+    if own.fingerprint is not None and own.fingerprint != call.fingerprint:
+        right = op.Mismatch()
+    return not new and answer in {right, op.Nothing()}
+
+
+@always(
+    "INV-ONE-EFFECT-PER-KEY",
+    "PS-IDEMPOTENCY-PG-1",
+    "PS-IDEMPOTENCY-PG-2",
+    "PS-IDEMPOTENCY-PG-3",
+    "PS-IDEMPOTENCY-PG-5",
+    "PS-IDEMPOTENCY-PG-6",
+    "PS-IDEMPOTENCY-PG-7",
+    "PS-IDEMPOTENCY-PG-8",
+)
 def one_effect_per_key(seen: Transition) -> bool:
     """within retention a scope has one idempotency row, everybody is told the same id, and idempotent creates
     made one entity
@@ -235,6 +260,8 @@ def one_effect_per_key(seen: Transition) -> bool:
     live = [row for row in seen.before.keys if _counting(seen, row.scope) is not None]
     if len(there) < len(seen.after.keys) or any(there.get(row.scope) != row for row in live):
         return False
+    if isinstance(call, op.CreateOnce):
+        return _made_once(seen, call, _counting(seen, call.scope))
     own = _counting(seen, call.scope) if isinstance(call, op.Lookup | op.Record) else None
     if own is not None and not isinstance(answer, op.Nothing):
         return answer in {op.Number(own.entity_id), op.Recorded(own.entity_id, created=False)}
@@ -243,19 +270,32 @@ def one_effect_per_key(seen: Transition) -> bool:
     return call.scope in there and there[call.scope].entity_id == answer.entity_id
 
 
-@always("INV-NO-CROSS-USER", "PS-IDEMPOTENCY-SCOPE-1", "PS-IDEMPOTENCY-SCOPE-3", "PS-IDEMPOTENCY-SCOPE-4")
+def _told_id(answer: op.Response) -> int | None:
+    told = (
+        answer.job.id if isinstance(answer, op.Made) else getattr(answer, "entity_id", getattr(answer, "value", None))
+    )
+    return told if isinstance(told, int) else None
+
+
+@always(
+    "INV-NO-CROSS-USER",
+    "PS-IDEMPOTENCY-PG-5",
+    "PS-IDEMPOTENCY-SCOPE-1",
+    "PS-IDEMPOTENCY-SCOPE-3",
+    "PS-IDEMPOTENCY-SCOPE-4",
+)
 def no_cross_user(seen: Transition) -> bool:
     """no answer to one user depends on another user's keys"""
     call, answer = seen.asked, seen.response
-    if not isinstance(call, op.Lookup | op.Record):
+    if not isinstance(call, op.Lookup | op.Record | op.CreateOnce):
         return True
     own = _counting(seen, call.scope)
     others = [[row for row in state.keys if row.scope != call.scope] for state in (seen.before, seen.after)]
     if own is not None:
-        told = getattr(answer, "entity_id", getattr(answer, "value", None))
-        return others[0] == others[1] and told not in {row.entity_id for row in others[0]} - {own.entity_id}
+        return others[0] == others[1] and _told_id(answer) not in {row.entity_id for row in others[0]} - {own.entity_id}
     alone = op.Recorded(call.entity_id, created=True) if isinstance(call, op.Record) else op.Number(None)
-    return others[0] == others[1] and answer in {alone, op.Nothing()}
+    fresh = isinstance(call, op.CreateOnce) and isinstance(answer, op.Made) and seen.before.job(answer.job.id) is None
+    return others[0] == others[1] and (fresh or answer in {alone, op.Nothing()})
 
 
 @always("INV-NOTHING-LOST", "PS-CONCURRENCY-1", "PS-CONCURRENCY-20", "PS-CONCURRENCY-21")
@@ -267,8 +307,8 @@ def nothing_lost(seen: Transition) -> bool:
     after = {job.id for job in seen.after.jobs}
     if len(after) < len(seen.after.jobs) or any(old[:6] != new[:6] for old, new in seen.changed):
         return False
-    created = 1 if isinstance(seen.invocation, op.Create) else len(after - before)
-    if created != len(after - before) or created > int(isinstance(call, op.Create)):
+    made = seen.response.created if isinstance(seen.response, op.Made) else type(seen.invocation) is op.Create
+    if not int(made) <= len(after - before) <= int(isinstance(call, op.Create)):
         return False
     fresh = all(seen.before.next_id <= job_id < seen.after.next_id for job_id in after - before)
     horizon = seen.before.now - (call.age if isinstance(call, op.Cleanup) else 0)
@@ -277,14 +317,14 @@ def nothing_lost(seen: Transition) -> bool:
     return fresh and old and seen.before.next_id <= seen.after.next_id and (isinstance(call, op.Cleanup) or not gone)
 
 
-@always("INV-REPLAY-SAFE", "PS-CONCURRENCY-12", "PS-IDEMPOTENCY-PG-2")
+@always("INV-REPLAY-SAFE", "PS-CONCURRENCY-12", "PS-IDEMPOTENCY-PG-2", "PS-IDEMPOTENCY-PG-5")
 def replay_safe(seen: Transition) -> bool:
     """repeating complete, fail, release or retry with the same token, cancel, record_idempotency or a keyed
     create changes nothing
     """
     call = seen.asked
-    if isinstance(call, op.Record):
-        return _counting(seen, call.scope) is None or seen.after.keys == seen.before.keys
+    if isinstance(call, op.Record | op.CreateOnce):
+        return _counting(seen, call.scope) is None or seen.after[2:4] == seen.before[2:4]
     if not isinstance(call, op.JobCall):
         return True
     before, after = seen.before.job(call.job_id), seen.after.job(call.job_id)

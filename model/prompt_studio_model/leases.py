@@ -15,12 +15,18 @@ from prompt_studio_model.table import CLOSES, TABLE, pair
 EXHAUSTED_ERROR: Final = "lease expired, attempts exhausted"
 
 
-def create(_: Settings, state: State, call: op.Create) -> tuple[State, op.Response]:
+def insert(state: State, call: op.Create) -> tuple[State, Job]:
     """Insert a queued job with token 0."""
     available_at = state.now if call.available_at is None else call.available_at
     asked = (state.next_id, call.request, call.job_type, call.priority, call.max_retries)
     job = Job(*asked, state.now, available_at, call.max_retries + 1)
-    return state._replace(next_id=state.next_id + 1, jobs=(*state.jobs, job)), op.Row(job)
+    return state._replace(next_id=state.next_id + 1, jobs=(*state.jobs, job)), job
+
+
+def create(_: Settings, state: State, call: op.Create) -> tuple[State, op.Response]:
+    """Insert a queued job, whatever there is."""
+    after, job = insert(state, call)
+    return after, op.Row(job)
 
 
 def claim(job: Job, now: int, owner: str | None, lease: int) -> Job:

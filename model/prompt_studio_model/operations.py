@@ -110,6 +110,14 @@ class Create(Invocation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CreateOnce(Create):
+    """Insert a queued job, unless the key stands for one already; the fingerprint is that of the request."""
+
+    scope: Scope
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Acquire(Invocation):
     """Take the best eligible job under a lease. `job_types` None means every type; `owner` None a fresh name."""
 
@@ -138,6 +146,11 @@ class Record(Invocation):
 
     scope: Scope
     entity_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupKeys(Invocation):
+    """Delete the keys that have expired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +213,24 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """Answer to a create with a key: the canonical job, and whether this call made it. Truthy, as there is a job."""
+
+    job: Job
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The key stands for the entity of another request: nothing changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The key stands for a job that was deleted: nothing changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """The call was malformed (InputError): nothing was looked at, nothing changed."""
 
@@ -209,4 +240,4 @@ class Nothing:
     """No answer: the environment moved, or the reply was lost."""
 
 
-Response = Outcome | Row | Number | Recorded | Rejected | Nothing
+Response = Outcome | Row | Number | Recorded | Made | Mismatch | Gone | Rejected | Nothing

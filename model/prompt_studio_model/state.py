@@ -83,11 +83,12 @@ class Scope(NamedTuple):
 
 
 class IdempotencyRow(NamedTuple):
-    """One recorded mapping from a scope to the canonical entity."""
+    """One recorded mapping from a scope to the canonical entity. Without a fingerprint it matches every request."""
 
     scope: Scope
     entity_id: int
     created_at: int
+    fingerprint: str | None = None
 
 
 class AdvisoryLock(NamedTuple):

@@ -18,6 +18,8 @@ HANDLERS: Final[dict[type[op.Invocation], Callable[[Settings, State, Any], tuple
     **dict.fromkeys(op.JobCall.__subclasses__(), leases.change),
     op.Acquire: leases.acquire,
     op.Create: leases.create,
+    op.CreateOnce: idempotency.create,
+    op.CleanupKeys: idempotency.cleanup,
     op.Cleanup: leases.cleanup,
     op.Lookup: idempotency.lookup,
     op.Record: idempotency.record,

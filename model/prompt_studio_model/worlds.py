@@ -2,7 +2,7 @@
 
 Each world leaves out what another one has, since independent parts multiply: `leases` is one job under every call and
 every token; `locks` adds a second session with advisory locks; `order` is a queue of unequal jobs; `keys` is
-idempotency. `tiny` is a little of everything at once.
+idempotency, and `creates` what is made once for each key. `tiny` is a little of everything at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -109,7 +109,19 @@ def order(_: State) -> Iterator[op.Invocation]:
 
 def keys(_: State) -> Iterator[op.Invocation]:
     """One key, two users and nobody."""
-    yield from (TICK, *key_calls(("ann", "bob", None), entities=(1, 2)))
+    yield from (TICK, op.CleanupKeys(), *key_calls(("ann", "bob", None), entities=(1, 2)))
+
+
+def creates(state: State) -> Iterator[op.Invocation]:
+    """Jobs that are made once for each key, of a user and of nobody, or recorded by hand; the first may be deleted."""
+    yield from (TICK, op.CleanupKeys(), op.Cleanup(age=0), op.Cancel(job_id=1))
+    for scope in (Scope("job", "key", user) for user in ("ann", None)):
+        yield op.Lookup(scope=scope)
+        for fingerprint in ("one", "two"):
+            create = op.CreateOnce(scope=scope, fingerprint=fingerprint)
+            yield from (create, op.LoseReply(call=create))
+        if state.next_id > 1:
+            yield op.Record(scope=scope, entity_id=1)
 
 
 def tiny(state: State) -> Iterator[op.Invocation]:
@@ -134,5 +146,6 @@ WORLDS: Final[dict[str, JobWorld]] = {
         _world("locks", locks, hoped=witnesses.LOCKS, ticks=3, tokens=2, jobs=1, settings=SHORT_LOCKS),
         _world("order", order, hoped=(witnesses.tie,), ticks=1, tokens=2, jobs=3),
         _world("keys", keys, hoped=(witnesses.two_scopes,), ticks=4),
+        _world("creates", creates, hoped=(), ticks=3, jobs=3),
     )
 }

@@ -30,6 +30,15 @@ _OTHER_SESSIONS: Final = """
 """
 
 
+ENTITY_TABLES: Final = (
+    "prompt_studio_optimization_iterations",
+    "prompt_studio_optimizations",
+    "prompt_studio_prompts",
+    "prompt_studio_projects",
+)
+"""What refers to another comes first."""
+
+
 class Door(Protocol):
     """The tables by themselves, without the store. Each statement is committed at once."""
 
@@ -78,6 +87,8 @@ class SqliteDoor:
         self.execute("UPDATE prompt_studio_job_queue SET revision = -revision")
         self.execute("DELETE FROM prompt_studio_job_queue")
         self.execute("DELETE FROM prompt_studio_idempotency")
+        for table in ENTITY_TABLES:
+            self.execute(f"DELETE FROM {table}")
 
 
 class SqliteStore:
@@ -112,7 +123,8 @@ class PostgresDoor:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
 
     def clear(self) -> None:
-        self.execute("TRUNCATE prompt_studio_job_queue, prompt_studio_idempotency RESTART IDENTITY")
+        tables = ", ".join(("prompt_studio_job_queue", "prompt_studio_idempotency", *ENTITY_TABLES))
+        self.execute(f"TRUNCATE {tables} RESTART IDENTITY")
 
 
 class PostgresStore:

@@ -8,12 +8,22 @@ start of the virtual clock, and a name that the store made up for a nameless wor
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 import prompt_studio
 import prompt_studio_model
-from prompt_studio import DatabaseError, InputError, InvariantViolation, JobRow, Outcome, PromptStudioDatabase
+from prompt_studio import (
+    DatabaseError,
+    EntityGone,
+    IdempotencyMismatch,
+    InputError,
+    InvariantViolation,
+    JobRow,
+    Outcome,
+    PromptStudioDatabase,
+)
 from prompt_studio_model import operations as op
 from prompt_studio_model.locks import forget_stale_refusals
 from prompt_studio_model.state import (
@@ -36,6 +46,16 @@ SOURCES: Final = Path(prompt_studio.__file__).parents[2]
 """Where the store under test came from, for the certificate."""
 MODEL_SOURCES: Final = Path(prompt_studio_model.__file__).parents[2]
 """The same of the model."""
+
+JOB: Final = "job"
+"""The entity type of the keys that stand for jobs, whose ids are matched."""
+
+FINGERPRINTS: Final = ("one", "two")
+"""The requests that creates with a key are made for; the store knows each by its digest."""
+
+_DIGESTS: Final = {
+    sha256(b'create_job\n{"fingerprint":"' + name.encode() + b'"}').hexdigest(): name for name in FINGERPRINTS
+}
 
 Database = PromptStudioDatabase
 DatabaseTrouble = DatabaseError
@@ -125,10 +145,12 @@ class Adapter:
             op.Cancel: self._cancel,
             op.UpdateStatus: self._update_status,
             op.Create: self._create,
+            op.CreateOnce: self._create_once,
             op.Acquire: self._acquire,
             op.Cleanup: self._cleanup,
             op.Lookup: self._lookup,
             op.Record: self._record,
+            op.CleanupKeys: lambda database, _: op.Number(database.cleanup_idempotency()),
         }
 
     # Doing
@@ -216,8 +238,26 @@ class Adapter:
         return op.Row(None if row is None else self.job(row))
 
     def _create(self, database: PromptStudioDatabase, call: op.Create) -> op.Response:
+        return op.Row(self.job(self._created(database, call)))
+
+    def _create_once(self, database: PromptStudioDatabase, call: op.CreateOnce) -> op.Response:
+        try:
+            row = self._created(
+                database,
+                call,
+                idempotency_key=call.scope.key,
+                user_id=call.scope.user_id,
+                request={"fingerprint": call.fingerprint},
+            )
+        except IdempotencyMismatch:
+            return op.Mismatch()
+        except EntityGone:
+            return op.Gone()
+        return op.Made(self.job(row), created=not row["replayed"])
+
+    def _created(self, database: PromptStudioDatabase, call: op.Create, **once: Any) -> JobRow:  # noqa: ANN401 - a key
         entity_id, project_id, payload, client_id = cast("tuple[int, int | None, str, str | None]", call.request)
-        row = database.create_job(
+        return database.create_job(
             call.job_type,
             entity_id,
             json.loads(payload),
@@ -226,8 +266,8 @@ class Adapter:
             max_retries=call.max_retries,
             client_id=client_id,
             available_at=None if call.available_at is None else _moment(call.available_at),
+            **once,
         )
-        return op.Row(self.job(row))
 
     def _acquire(self, database: PromptStudioDatabase, call: op.Acquire) -> op.Response:
         row = database.acquire_next_job(
@@ -239,12 +279,14 @@ class Adapter:
         return op.Number(database.cleanup_jobs(older_than_days=call.age // DAY))
 
     def _lookup(self, database: PromptStudioDatabase, call: op.Lookup) -> op.Response:
-        return op.Number(database.lookup_idempotency(*call.scope))
+        found = database.lookup_idempotency(*call.scope)
+        return op.Number(None if found is None else self._entity(call.scope.entity_type, found))
 
     def _record(self, database: PromptStudioDatabase, call: op.Record) -> op.Response:
         scope = call.scope
-        told = database.record_idempotency(scope.entity_type, scope.key, call.entity_id, scope.user_id)
-        return op.Recorded(told.entity_id, told.created)
+        entity_id = self.real_id(call.entity_id) if scope.entity_type == JOB else call.entity_id
+        told = database.record_idempotency(scope.entity_type, scope.key, entity_id, scope.user_id)
+        return op.Recorded(self._entity(scope.entity_type, told.entity_id), told.created)
 
     # Seeing
 
@@ -254,8 +296,9 @@ class Adapter:
         keys = tuple(
             IdempotencyRow(
                 Scope(row["entity_type"], row["idempotency_key"], row["user_id"]),
-                row["entity_id"],
+                self._entity(row["entity_type"], row["entity_id"]),
                 row["created_at"] - START,
+                _DIGESTS.get(row["fingerprint"], row["fingerprint"]),
             )
             for row in self._deployment.idempotency_rows()
         )
@@ -306,6 +349,9 @@ class Adapter:
             error=row["error_message"],
             result=None if row["result"] is None else text_of(json.loads(row["result"])),
         )
+
+    def _entity(self, entity_type: str, real: int) -> int:
+        return self._model_id(real) if entity_type == JOB else real
 
     def _model_id(self, real: int) -> int:
         if real not in self._ids:

@@ -11,9 +11,14 @@ from functools import partial
 from typing import Any, cast
 
 from prompt_studio import JobRow, PromptStudioDatabase
+from prompt_studio.storage.keyed_creates import Made, Once
 from prompt_studio.storage.statements import Statement, Statements
+from prompt_studio.storage.transactions import Session
 from tests.harness.locations import Jitter, Location
 from tests.harness.shared_time import SharedTime
+
+Create = Callable[[Session], tuple[int, Any]]
+Find = Callable[[Session, int], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +83,38 @@ def _look_then_take(
     if not best:
         return None
     return database.update_job_status(best[0]["id"], "processing", worker_id=worker_id, lease_seconds=lease_seconds)
+
+
+def looks_up_first(database: PromptStudioDatabase) -> None:
+    """Make a create with a key look for the key, then make the entity, then record the key: three transactions."""
+    store = cast("Any", database)._store
+
+    def made(once: Once | None, create: Create, find: Find, *, alone: bool) -> Made[Any]:
+        del alone
+        sessions = store._sessions
+        found = None if once is None else store.lookup_idempotency(once.key)
+        if found is not None:
+            return Made(sessions.current().read(lambda session: find(session, found)), replayed=True)
+        entity_id, entity = sessions.current().write(create)
+        if once is not None:
+            store.record_idempotency(once.key, entity_id)
+        return Made(entity, replayed=False)
+
+    vars(store)["_made"] = made
+
+
+def claims_in_a_transaction_of_its_own(database: PromptStudioDatabase) -> None:
+    """Make a create with a key commit the claimed key before it makes the entity."""
+    store = cast("Any", database)._store
+    right = store._made
+
+    def made(once: Once | None, create: Create, find: Find, *, alone: bool) -> Made[Any]:
+        def create_later(session: Session) -> tuple[int, Any]:
+            session.run(Statement("commit", "COMMIT"))
+            session.run(store._dialect.begin_write)
+            return create(session)
+
+        made: Made[Any] = right(once, create if once is None else create_later, find, alone=alone)
+        return made
+
+    vars(store)["_made"] = made

@@ -140,8 +140,8 @@ class Evidence:
 
     @cached_property
     def creates(self) -> list[Call]:
-        """The creates that were acknowledged."""
-        return [call for call in self.history.of("create") if call.job is not None]
+        """The creates that were told of a job that they have made."""
+        return [call for call in self.history.of("create", "once") if call.job is not None]
 
     @cached_property
     def acquires(self) -> dict[Attempt, list[Call]]:

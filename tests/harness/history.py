@@ -16,10 +16,10 @@ from typing import Any, Final, Literal, NamedTuple, Self
 SUFFIX: Final = ".history"
 
 Operation = Literal[
-    "create", "acquire", "renew", "complete", "fail", "release", "cancel", "record", "lookup", "tick", "gone"
+    "create", "once", "acquire", "renew", "complete", "fail", "release", "cancel", "record", "lookup", "tick", "gone"
 ]
 Kind = Literal[
-    "row", "none", "recorded", "found", "ticked", "gone", "conflict", "broken",
+    "row", "none", "recorded", "made", "found", "ticked", "gone", "conflict", "broken",
     "applied", "already", "not_found", "lease_lost", "terminal", "refused",
 ]  # fmt: skip
 Scope = tuple[str, str, str | None]
@@ -61,7 +61,7 @@ class Asked(NamedTuple):
     operation: Operation
     job_id: int | None = None
     token: int | None = None
-    entity_id: int | None = None  # what a create is for, or what a record proposes
+    entity_id: int | None = None  # what a create is for, or what a record proposes; `once` is a create with a key
     scope: Scope | None = None
     moment: int | None = None  # what a tick sets the shared clock to
     process: str | None = None  # whose sessions the server has seen the end of, after a kill
@@ -72,7 +72,9 @@ class Asked(NamedTuple):
 
 
 class Told(NamedTuple):
-    """One answer. `entity_id` and `created` answer a record, the first also a lookup.
+    """One answer. `entity_id` and `created` answer a record and a create with a key, the first also a lookup.
+
+    The job in the answer to a create with a key is the one that this very call has made, if it did.
 
     A conflict had no effect. Neither had a call that the database itself refused, as a rule of its schema would have
     been broken: that rule's name is `broken`.

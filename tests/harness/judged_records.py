@@ -20,7 +20,11 @@ def nothing_lost(seen: Evidence) -> Iterator[Finding]:
         elif job is not None and row is not None and (row.entity_id, row.priority) != (job.entity_id, job.priority):
             yield Finding(names, "lost", f"job {job.id} is not the job any more that was made", (call,))
     made = Counter(row.entity_id for row in seen.remains.jobs)
-    asked = {call.asked.entity_id: call for call in seen.history.of("create") if call.pending or call.job is not None}
+    asked = {
+        call.asked.entity_id if call.job is None else call.job.entity_id: call
+        for call in seen.history.of("create", "once")
+        if call.pending or call.job is not None
+    }
     for entity_id, rows in made.items():
         maker = (asked[entity_id],) if entity_id in asked else ()
         if rows > len(maker):
@@ -38,9 +42,9 @@ def _stuck(seen: Evidence) -> Iterator[Finding]:
 
 
 def one_effect_per_key(seen: Evidence) -> Iterator[Finding]:
-    """Of each scope there is one row; everybody was told its id, and one record, which proposed it, that it made it."""
+    """Of each scope there is one row; everybody was told its id, and one call that it made it, or has proposed it."""
     calls: dict[Scope, list[Call]] = {}
-    for call in seen.history.of("record", "lookup"):
+    for call in seen.history.of("record", "once", "lookup"):
         if call.asked.scope is not None:
             calls.setdefault(call.asked.scope, []).append(call)
     rows: dict[Scope, list[int]] = {scope: [] for scope in calls}
@@ -54,7 +58,7 @@ def one_effect_per_key(seen: Evidence) -> Iterator[Finding]:
 def _one_effect(scope: Scope, calls: list[Call], rows: list[int]) -> Iterator[Finding]:
     names = ("INV-ONE-EFFECT-PER-KEY",)
     told = [call for call in calls if call.told is not None and call.told.entity_id is not None]
-    records = [call for call in calls if call.asked.operation == "record"]
+    records = [call for call in calls if call.asked.operation in {"record", "once"}]
     pending = [call for call in records if call.pending]
     ids = {call.told.entity_id for call in told if call.told is not None} | set(rows)
     if len(rows) > 1:
@@ -66,10 +70,13 @@ def _one_effect(scope: Scope, calls: list[Call], rows: list[int]) -> Iterator[Fi
     creators = [call for call in records if call.told is not None and call.told.created]
     if len(creators) > 1:
         yield Finding(names, "double", f"{len(creators)} calls were told that they recorded {scope}", tuple(creators))
-    if ids and not creators and not {call.asked.entity_id for call in pending} & ids:
+    # What a create with a key has made, only its answer says: as long as one is pending, nobody knows.
+    unknown = any(call.asked.operation == "once" for call in pending)
+    if ids and not creators and not unknown and not {call.asked.entity_id for call in pending} & ids:
         yield Finding(names, "wrong", f"nobody was told that it recorded {scope}", tuple(records))
-    foreign = ids - {call.asked.entity_id for call in records}
-    if foreign:
+    foreign = ids - {call.asked.entity_id for call in records if call.asked.operation == "record"}
+    foreign -= {call.told.entity_id for call in creators if call.told is not None and call.asked.operation == "once"}
+    if foreign and not unknown:
         sentence = f"{scope} stands for {sorted(map(str, foreign))}, which nobody proposed for it"
         yield Finding(("INV-NO-CROSS-USER", *names), "wrong", sentence, tuple(calls))
 
@@ -77,7 +84,7 @@ def _one_effect(scope: Scope, calls: list[Call], rows: list[int]) -> Iterator[Fi
 def _told_before(calls: dict[Scope, list[Call]]) -> Iterator[Finding]:
     """Find lookups that saw nothing after a record of the same key had been answered."""
     for scope, ones in calls.items():
-        records = [call for call in ones if call.told is not None and call.told.kind == "recorded"]
+        records = [call for call in ones if call.told is not None and call.told.kind in {"recorded", "made"}]
         for call in ones:
             earlier = [one for one in records if one.before(call)]
             if call.told is not None and call.told.kind == "none" and earlier:

@@ -184,12 +184,16 @@ class Place(ABC):
         writes: the statements of the old program.
         refuse_every_update: statements after which the trigger of the new table takes everybody for an old program.
         a_past_instant: a time long ago, as the new tables hold it.
+        id_column: how the host application makes an id.
+        json_type: in which columns it keeps JSON.
     """
 
     tables: Sequence[str]
     writes: Mapping[str, str]
     refuse_every_update: Sequence[str]
     a_past_instant: str
+    id_column: str
+    json_type: str
 
     def __init__(self, location: str) -> None:
         self.location = location
@@ -227,6 +231,8 @@ class SqlitePlace(Place):
     """A file."""
 
     tables: Sequence[str] = SQLITE_TABLES
+    id_column = "id INTEGER PRIMARY KEY AUTOINCREMENT"
+    json_type = "JSON"
     writes = OLD_SQLITE_WRITES
     refuse_every_update = (
         "DROP TRIGGER prompt_studio_refuse_old_update",
@@ -280,6 +286,8 @@ class PostgresPlace(Place):
     """A database of a server."""
 
     tables: Sequence[str] = POSTGRES_TABLES
+    id_column = "id BIGSERIAL PRIMARY KEY"
+    json_type = "JSONB"
     writes = OLD_POSTGRES_WRITES
     refuse_every_update = (
         (

@@ -9,6 +9,7 @@ from typing import Final
 from prompt_studio_model import operations as op
 from prompt_studio_model.idempotency import live_row
 from prompt_studio_model.invariants import Transition
+from prompt_studio_model.state import Scope
 from prompt_studio_model.table import PAIRS, Key, pair
 
 _NAMELESS: Final = """
@@ -19,6 +20,11 @@ _NAMELESS: Final = """
     lookup/absent_key/nobody lookup/live_key/nobody lookup/expired_key/nobody
     record/absent_key/user record/live_key/user record/expired_key/user
     record/absent_key/nobody record/live_key/nobody record/expired_key/nobody
+    createonce/absent_key/user createonce/expired_key/user createonce/same_request/user createonce/other_request/user
+    createonce/recorded_key/user createonce/gone_job/user
+    createonce/absent_key/nobody createonce/expired_key/nobody createonce/same_request/nobody
+    createonce/other_request/nobody createonce/recorded_key/nobody createonce/gone_job/nobody
+    cleanupkeys/keys/none cleanupkeys/keys/some
 """
 NAMELESS: Final[frozenset[Key]] = frozenset(
     (operation, found, told) for operation, found, told in (text.split("/") for text in _NAMELESS.split())
@@ -58,8 +64,12 @@ def met(seen: Transition) -> Key | None:
     match call:
         case op.JobCall():
             return pair(call, seen.before.job(call.job_id), seen.before.now)
+        case op.CreateOnce():
+            return (call.operation, _request_met(seen, call), "nobody" if call.scope.user_id is None else "user")
         case op.Create():
             return (call.operation, "delayed" if (call.available_at or 0) > seen.before.now else "ready", "row")
+        case op.CleanupKeys():
+            return (call.operation, "keys", "none" if answer == op.Number(0) else "some")
         case op.Cleanup():
             return (call.operation, "queue", "none" if answer == op.Number(0) else "some")
         case op.Acquire():
@@ -68,9 +78,24 @@ def met(seen: Transition) -> Key | None:
             told = "none" if got is None else "reclaim" if got.was_reclaim else "fresh"
             return (call.operation, "exhausted" if failed else "no_exhausted", told)
         case op.Lookup() | op.Record():
-            known = any(row.scope == call.scope for row in seen.before.keys)
             live = live_row(seen.settings, seen.before, call.scope) is not None
-            found = "live_key" if live else "expired_key" if known else "absent_key"
+            found = "live_key" if live else _no_key_met(seen, call.scope)
             return (call.operation, found, "nobody" if call.scope.user_id is None else "user")
         case _:
             return None
+
+
+def _no_key_met(seen: Transition, scope: Scope) -> str:
+    return "expired_key" if any(row.scope == scope for row in seen.before.keys) else "absent_key"
+
+
+def _request_met(seen: Transition, call: op.CreateOnce) -> str:
+    """Say what a create found under its key."""
+    row = live_row(seen.settings, seen.before, call.scope)
+    if row is None:
+        return _no_key_met(seen, call.scope)
+    if row.fingerprint not in {None, call.fingerprint}:
+        return "other_request"
+    if seen.before.job(row.entity_id) is None:
+        return "gone_job"
+    return "recorded_key" if row.fingerprint is None else "same_request"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from prompt_studio import InvariantViolation, JobRow, Outcome, PromptStudioDatabase, TransientConflict
 from tests.harness.history import SUFFIX, Asked, Scope, Seen, Told
@@ -42,6 +42,40 @@ class Recorder:
         line = json.dumps((what, time.monotonic_ns(), values), separators=(",", ":")).encode() + b"\n"
         if os.write(self._file, line) != len(line):
             raise OSError(f"{self.process}: the disk is full, and the history is not whole")
+
+
+class Home(NamedTuple):
+    """What entities that are made in a race belong to."""
+
+    project_id: int
+    prompt_id: int
+
+
+def _job(database: PromptStudioDatabase, number: int, _: Home, once: dict[str, Any]) -> Any:  # noqa: ANN401 - a row
+    return database.create_job("evaluation", number, {}, **once)
+
+
+def _project(database: PromptStudioDatabase, number: int, _: Home, once: dict[str, Any]) -> Any:  # noqa: ANN401 - a row
+    return database.create_project(f"number {number}", **once)
+
+
+def _prompt(database: PromptStudioDatabase, number: int, home: Home, once: dict[str, Any]) -> Any:  # noqa: ANN401 - a row
+    return database.create_prompt(project_id=home.project_id, name=f"number {number}", **once)
+
+
+def _optimization(database: PromptStudioDatabase, number: int, home: Home, once: dict[str, Any]) -> Any:  # noqa: ANN401 - a row
+    return database.create_optimization(
+        project_id=home.project_id,
+        name=f"number {number}",
+        initial_prompt_id=home.prompt_id,
+        optimizer_type="race",
+        job={},
+        **once,
+    )
+
+
+CREATES: Final = {"job": _job, "project": _project, "prompt": _prompt, "optimization": _optimization}
+"""Every create that takes a key, by the type of its entity. Names differ, so that no other rule keeps a second out."""
 
 
 class RecordedDatabase:
@@ -114,6 +148,21 @@ class RecordedDatabase:
             return Told("recorded", entity_id=told.entity_id, created=told.created)
 
         return self._call(Asked("record", scope=scope, entity_id=entity_id), record)
+
+    def create_once(self, scope: Scope, entity_id: int, home: Home) -> Told:
+        """An entity that is made once for the key; its number is used once in a history."""
+        entity_type, key, user_id = scope
+        once: dict[str, Any] = {"idempotency_key": key, "user_id": user_id, "request": {"key": key}}
+
+        def create_once() -> Told:
+            made = CREATES[entity_type](self.database, entity_id, home, once)
+            job = made if entity_type == "job" else made.get("job")
+            created = not made["replayed"]
+            return Told("made", seen(job) if created and job else None, made["id"], created)
+
+        return self._call(
+            Asked("once", scope=scope, entity_id=entity_id if entity_type == "job" else None), create_once
+        )
 
     def lookup(self, scope: Scope) -> Told:
         """What the key stands for."""

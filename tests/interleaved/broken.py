@@ -12,7 +12,13 @@ from typing import Any, Final, cast
 from prompt_studio import JobRow, PromptStudioDatabase, StoreUnavailable
 from prompt_studio.storage.claims import Step
 from prompt_studio.storage.statements import Statement, Statements
-from tests.harness.broken_stores import BrokenStore, Turn, looks_first
+from tests.harness.broken_stores import (
+    BrokenStore,
+    Turn,
+    claims_in_a_transaction_of_its_own,
+    looks_first,
+    looks_up_first,
+)
 from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS, Location
 
 NO_ROW_LOCK: Final = Turn("acquire_best_job", r"FOR NO KEY UPDATE SKIP LOCKED", "")
@@ -368,6 +374,22 @@ ONE_PREEMPTION: Final = (
         besides=_records_after_a_look,
         scenario="record, record",
         location=WITH_LOCKS,
+        names=frozenset({"INV-ONE-EFFECT-PER-KEY"}),
+    ),
+    Interleaved(
+        name="looks a key up, makes the job, and records the key",
+        bug="a create is made twice: each of two clients found no key",
+        besides=looks_up_first,
+        scenario="create once, create once",
+        location=WITHOUT_LOCKS,
+        names=frozenset({"INV-ONE-EFFECT-PER-KEY"}),
+    ),
+    Interleaved(
+        name="a claimed key is committed before its job",
+        bug="the key is claimed in a transaction of its own, and stands for nothing for a while, or for ever",
+        besides=claims_in_a_transaction_of_its_own,
+        scenario="create once, lookup",
+        location=SQLITE,
         names=frozenset({"INV-ONE-EFFECT-PER-KEY"}),
     ),
     Interleaved(

@@ -18,10 +18,14 @@ from tests.model.transitions import (
     KEYED,
     LIVE,
     LOCKED,
+    MADE_KEY,
+    MADE_ONCE,
     NOBODY,
     NOTHING,
+    ONCE,
     QUEUED,
     REFUSED_JUST_NOW,
+    USED,
     WORSE,
     Case,
     acquired,
@@ -30,6 +34,7 @@ from tests.model.transitions import (
     holding,
     job_went,
     key,
+    once,
     row,
     taken,
     told,
@@ -114,6 +119,82 @@ ACCEPTED: Final = (
         told(KEYED, op.Record(scope=BOB, entity_id=9), op.Recorded(9, created=True), key(ANN, 7), key(BOB, 9)),
     ),
     Case(
+        "INV-ONE-EFFECT-PER-KEY",
+        "a create with a new key",
+        once(op.Made(MADE_ONCE, created=True), MADE_ONCE, keys=(MADE_KEY,)),
+    ),
+    Case(
+        "INV-ONE-EFFECT-PER-KEY",
+        "a create with an expired key",
+        once(
+            op.Made(MADE_ONCE, created=True),
+            MADE_ONCE,
+            keys=(MADE_KEY,),
+            before=world(keys=(key(ONCE.scope, 1, NOW - 5, "two"),)),
+        ),
+    ),
+    Case(
+        "INV-ONE-EFFECT-PER-KEY",
+        "a create with a known key",
+        once(op.Made(QUEUED, created=False), QUEUED, keys=USED.keys, before=USED),
+    ),
+    Case(
+        "INV-ONE-EFFECT-PER-KEY",
+        "a create with a key that was recorded by hand",
+        once(
+            op.Made(QUEUED, created=False),
+            QUEUED,
+            keys=(key(ONCE.scope, 1),),
+            before=world(QUEUED, keys=(key(ONCE.scope, 1),)),
+        ),
+    ),
+    Case(
+        "INV-ONE-EFFECT-PER-KEY",
+        "another request with a known key",
+        went(USED, op.CreateOnce(scope=ONCE.scope, fingerprint="two"), op.Mismatch(), USED),
+    ),
+    Case(
+        "INV-ONE-EFFECT-PER-KEY",
+        "a key of a job that was deleted",
+        once(op.Gone(), keys=USED.keys, before=USED._replace(jobs=())),
+    ),
+    Case(
+        "INV-ONE-EFFECT-PER-KEY",
+        "a lost create with a key that was done",
+        went(world(), op.LoseReply(call=ONCE), NOTHING, world(MADE_ONCE, next_id=6, keys=(MADE_KEY,))),
+    ),
+    Case(
+        "INV-ONE-EFFECT-PER-KEY",
+        "a lost create with a key that was not done",
+        went(world(), op.LoseReply(call=ONCE), NOTHING, world()),
+    ),
+    Case(
+        "INV-ONE-EFFECT-PER-KEY",
+        "a lost create with a known key",
+        went(USED, op.LoseReply(call=ONCE), NOTHING, USED),
+    ),
+    Case(
+        "INV-ONE-EFFECT-PER-KEY",
+        "expired keys that are deleted",
+        went(KEYED, op.CleanupKeys(), op.Number(1), KEYED._replace(keys=KEYED.keys[:1])),
+    ),
+    Case(
+        "INV-NO-CROSS-USER",
+        "a create with the key of another user",
+        once(
+            op.Made(MADE_ONCE, created=True),
+            QUEUED,
+            MADE_ONCE,
+            keys=(key(BOB._replace(entity_type="job"), 1), MADE_KEY),
+            before=world(QUEUED, keys=(key(BOB._replace(entity_type="job"), 1),)),
+        ),
+    ),
+    Case(
+        "INV-NO-CROSS-USER",
+        "a create with a known key",
+        once(op.Made(QUEUED, created=False), QUEUED, keys=USED.keys, before=USED),
+    ),
+    Case(
         "INV-NO-CROSS-USER",
         "an answer from one's own row",
         told(KEYED, op.Lookup(scope=ANN), op.Number(7), *KEYED.keys),
@@ -125,6 +206,16 @@ ACCEPTED: Final = (
     ),
     Case(
         "INV-NOTHING-LOST", "a create", went(world(), op.Create(), op.Row(None), world(row("queued", id=5), next_id=6))
+    ),
+    Case(
+        "INV-NOTHING-LOST",
+        "a create with a new key",
+        once(op.Made(MADE_ONCE, created=True), MADE_ONCE, keys=(MADE_KEY,)),
+    ),
+    Case(
+        "INV-NOTHING-LOST",
+        "a create with a known key",
+        once(op.Made(QUEUED, created=False), QUEUED, keys=USED.keys, before=USED),
     ),
     Case(
         "INV-NOTHING-LOST",
@@ -140,6 +231,16 @@ ACCEPTED: Final = (
         "INV-NOTHING-LOST", "a cleanup of what is old", went(world(COMPLETED), op.Cleanup(age=4), op.Number(1), world())
     ),
     Case("INV-REPLAY-SAFE", "a repeated completion", job_went(COMPLETED, COMPLETE, COMPLETED, op.Outcome("already"))),
+    Case(
+        "INV-REPLAY-SAFE",
+        "a repeated create with a key",
+        once(op.Made(QUEUED, created=False), QUEUED, keys=USED.keys, before=USED),
+    ),
+    Case(
+        "INV-REPLAY-SAFE",
+        "a first create with a key",
+        once(op.Made(MADE_ONCE, created=True), MADE_ONCE, keys=(MADE_KEY,)),
+    ),
     Case("INV-REPLAY-SAFE", "a first completion", job_went(LIVE, COMPLETE, CLOSED)),
     Case(
         "INV-REPLAY-SAFE",

@@ -5,6 +5,7 @@ entry is replaced; where it is a function, a wrapper spoils what the function gi
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import pytest
@@ -134,6 +135,39 @@ def _never_loses_patience(right: Any, settings: Settings, *rest: object) -> obje
 
 def _requeued(_: Settings, job: Job, now: int, __: object) -> Job:
     return leases.requeue(job, now, error=None, result=None)
+
+
+def _claims_only(_: Settings, state: State, __: op.CreateOnce, right: Handled) -> Handled:
+    return right[0]._replace(jobs=state.jobs, next_id=state.next_id), right[1]
+
+
+def _makes_only(_: Settings, state: State, __: op.CreateOnce, right: Handled) -> Handled:
+    return right[0]._replace(keys=state.keys), right[1]
+
+
+def _makes_again(_: Settings, state: State, call: op.CreateOnce, right: Handled) -> Handled:
+    if right[0] != state or not isinstance(right[1], op.Made):
+        return right
+    after, job = leases.insert(state, call)
+    return after, op.Made(job, created=True)
+
+
+def _takes_any_request(settings: Settings, state: State, call: op.CreateOnce, _: Handled) -> Handled:
+    row = idempotency.live_row(settings, state, call.scope)
+    same = call if row is None or row.fingerprint is None else replace(call, fingerprint=row.fingerprint)
+    return idempotency.create(settings, state, same)
+
+
+def _makes_what_is_gone(_: Settings, state: State, call: op.CreateOnce, right: Handled) -> Handled:
+    if right[1] != op.Gone():
+        return right
+    after, job = leases.insert(state, call)
+    return after, op.Made(job, created=True)
+
+
+def _shares_with_everybody(settings: Settings, state: State, call: op.CreateOnce, _: Handled) -> Handled:
+    found = [row.scope for row in state.keys if row.scope[:2] == call.scope[:2]]
+    return idempotency.create(settings, state, replace(call, scope=found[0]) if found else call)
 
 
 MUTATIONS: Final = (
@@ -280,6 +314,43 @@ MUTATIONS: Final = (
         "keys",
         "INV-ONE-EFFECT-PER-KEY",
         _is_handled(op.Record, _leaves_nobody_unprotected),
+    ),
+    Mutation(
+        "a crash leaves the key without the job",
+        "creates",
+        "INV-ONE-EFFECT-PER-KEY",
+        _is_handled(op.CreateOnce, _claims_only),
+    ),
+    Mutation(
+        "a crash leaves the job without the key",
+        "creates",
+        "INV-ONE-EFFECT-PER-KEY",
+        _is_handled(op.CreateOnce, _makes_only),
+    ),
+    Mutation("a replay makes another job", "creates", "INV-REPLAY-SAFE", _is_handled(op.CreateOnce, _makes_again)),
+    Mutation(
+        "another request is told of the first one's job",
+        "creates",
+        "INV-ONE-EFFECT-PER-KEY",
+        _is_handled(op.CreateOnce, _takes_any_request),
+    ),
+    Mutation(
+        "a deleted job is made again",
+        "creates",
+        "INV-ONE-EFFECT-PER-KEY",
+        _is_handled(op.CreateOnce, _makes_what_is_gone),
+    ),
+    Mutation(
+        "a create leaves the user out",
+        "creates",
+        "INV-NO-CROSS-USER",
+        _is_handled(op.CreateOnce, _shares_with_everybody),
+    ),
+    Mutation(
+        "a clean-up deletes keys that count",
+        "creates",
+        "INV-ONE-EFFECT-PER-KEY",
+        _is_handled(op.CleanupKeys, lambda _, state, __, ___: (state._replace(keys=()), op.Number(len(state.keys)))),
     ),
     Mutation("a lookup leaves the user out", "keys", "INV-NO-CROSS-USER", _is_handled(op.Lookup, _asks_everybody)),
     Mutation(

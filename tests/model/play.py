@@ -8,6 +8,7 @@ from prompt_studio_model.step import step
 
 LEASE = 60
 KEY = Scope("prompt", "key", "ann")
+JOB_KEY = KEY._replace(entity_type="job")
 
 
 class Play:

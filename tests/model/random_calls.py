@@ -57,8 +57,18 @@ CREATES: Final = st.builds(
     available_at=st.none() | st.integers(0, 6),
     request=TEXTS,
 )
+CREATES_ONCE: Final = st.builds(
+    op.CreateOnce,
+    job_type=TYPES,
+    max_retries=st.integers(0, 2),
+    scope=SCOPES,
+    fingerprint=st.sampled_from(["one", "two"]),
+    request=TEXTS,
+)
 OTHER_CALLS: Final[st.SearchStrategy[op.Invocation]] = st.one_of(
     st.builds(op.Cleanup, age=st.integers(0, 2)),
+    st.builds(op.CleanupKeys),
+    CREATES_ONCE,
     st.builds(op.Lookup, scope=SCOPES),
     st.builds(op.Record, scope=SCOPES, entity_id=st.integers(1, 2)),
 )

@@ -4,7 +4,7 @@ import pytest
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Scope
-from tests.model.play import KEY, Play
+from tests.model.play import JOB_KEY, KEY, Play
 
 pytestmark = pytest.mark.model
 
@@ -86,3 +86,80 @@ class TestRetention:
         play.tick(10**12)
 
         assert lookup(play) == op.Number(7)
+
+
+def create(play: Play, fingerprint: str = "one", scope: Scope = JOB_KEY) -> op.Response:
+    return play.do(op.CreateOnce(scope=scope, fingerprint=fingerprint))
+
+
+@pytest.mark.verifies("PS-IDEMPOTENCY-PG-5", "INV-ONE-EFFECT-PER-KEY", "INV-REPLAY-SAFE")
+class TestCreateOnce:
+    def test_makes_the_job_and_the_key_of_the_first_and_tells_everybody_of_it(self, play: Play) -> None:
+        assert create(play) == op.Made(play.job(), created=True)
+        before = play.state
+
+        assert lookup(play, JOB_KEY) == op.Number(1)
+        assert create(play) == op.Made(play.job(), created=False)
+        assert play.state == before
+
+    def test_tells_of_the_job_as_it_is_by_now(self, play: Play) -> None:
+        create(play)
+        claimed = play.acquire()
+
+        assert create(play) == op.Made(claimed, created=False)
+
+    @pytest.mark.verifies("PS-IDEMPOTENCY-PG-6")
+    def test_refuses_another_request_and_changes_nothing(self, play: Play) -> None:
+        create(play)
+        before = play.state
+
+        assert create(play, "two") == op.Mismatch()
+        assert play.state == before
+
+    @pytest.mark.verifies("PS-IDEMPOTENCY-PG-6")
+    def test_takes_any_request_for_a_key_that_was_recorded_by_hand(self, play: Play) -> None:
+        job = play.create()
+        record(play, job.id, JOB_KEY)
+
+        assert [create(play, name) for name in ("one", "two")] == [op.Made(job, created=False)] * 2
+
+    @pytest.mark.verifies("PS-IDEMPOTENCY-PG-8")
+    def test_does_not_make_again_what_was_deleted(self, play: Play) -> None:
+        create(play)
+        play.do(op.Cancel(job_id=1))
+        play.tick(1)
+        play.do(op.Cleanup(age=0))
+
+        assert create(play) == op.Gone()
+        assert create(play, "two") == op.Mismatch()
+        assert play.state.jobs == ()
+
+    @pytest.mark.verifies("INV-NO-CROSS-USER", "PS-IDEMPOTENCY-SCOPE-1", "PS-IDEMPOTENCY-SCOPE-4")
+    @pytest.mark.parametrize("user", ["bob", None])
+    def test_makes_another_job_for_another_user(self, play: Play, user: str | None) -> None:
+        create(play)
+
+        assert create(play, "two", JOB_KEY._replace(user_id=user)) == op.Made(play.job(2), created=True)
+
+    @pytest.mark.verifies("PS-IDEMPOTENCY-PG-3")
+    def test_makes_another_job_when_the_key_has_expired(self) -> None:
+        play = Play(retention=10)
+        create(play)
+        play.tick(10)
+
+        assert create(play, "two") == op.Made(play.job(2), created=True)
+        assert [(row.entity_id, row.created_at, row.fingerprint) for row in play.state.keys] == [(2, 10, "two")]
+
+
+@pytest.mark.verifies("PS-IDEMPOTENCY-PG-7")
+class TestCleanupKeys:
+    def test_deletes_what_has_expired_and_nothing_else(self) -> None:
+        play = Play(retention=10)
+        record(play, 7)
+        play.tick(9)
+        create(play)
+
+        assert play.do(op.CleanupKeys()) == op.Number(0)
+        play.tick(1)
+        assert play.do(op.CleanupKeys()) == op.Number(1)
+        assert [row.scope for row in play.state.keys] == [JOB_KEY]

@@ -5,12 +5,14 @@ import pytest
 from prompt_studio_model.checking.properties import violated
 from prompt_studio_model.invariants import ALWAYS
 from tests.model.accepted_transitions import ACCEPTED
-from tests.model.rejected_transitions import REJECTED
+from tests.model.rejected_creates import REJECTED_CREATES
+from tests.model.rejected_transitions import REJECTED as REJECTED_CALLS
 from tests.model.transitions import Case
 from tests.model.unnoticed_transitions import UNNOTICED, Gap
 
 pytestmark = pytest.mark.model
 
+REJECTED = (*REJECTED_CALLS, *REJECTED_CREATES)
 PROMISES = {promise.id: promise for promise in ALWAYS}
 
 

@@ -71,9 +71,9 @@ def holding(name: str, *locks: tuple[int, int]) -> Session:
     return Session(name, frozenset(AdvisoryLock(*lock) for lock in locks))
 
 
-def key(scope: Scope, entity_id: int, created_at: int = NOW) -> IdempotencyRow:
-    """A recorded key."""
-    return IdempotencyRow(scope, entity_id, created_at)
+def key(scope: Scope, entity_id: int, created_at: int = NOW, fingerprint: str | None = None) -> IdempotencyRow:
+    """A recorded key; with a fingerprint, one of a create."""
+    return IdempotencyRow(scope, entity_id, created_at, fingerprint)
 
 
 QUEUED, LIVE, EXPIRED, EXHAUSTED = row("queued"), row("live"), row("expired"), row("exhausted")
@@ -106,3 +106,16 @@ def told(before: State, call: op.Lookup | op.Record, answer: op.Response, *keys:
 
 
 KEYED: Final = world(keys=(key(ANN, 7), key(BOB, 8, NOW - 5)))  # Bob's has just expired
+
+JOB_KEY: Final = Scope("job", "key", "ann")
+ONCE: Final = op.CreateOnce(scope=JOB_KEY, fingerprint="one")
+MADE_ONCE: Final = row("queued", id=5)
+MADE_KEY: Final = key(JOB_KEY, 5, fingerprint="one")
+USED: Final = world(QUEUED, keys=(key(JOB_KEY, 1, fingerprint="one"),))  # the key stands for job 1
+
+
+def once(answer: op.Response, *jobs: Job, keys: tuple[IdempotencyRow, ...], before: State | None = None) -> Transition:
+    """A create with a key, in an empty world, and what there is after it."""
+    before = before or world()
+    made = max([before.next_id, *(job.id + 1 for job in jobs)])
+    return went(before, ONCE, answer, before._replace(next_id=made, jobs=jobs, keys=keys))

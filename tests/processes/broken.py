@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from prompt_studio import JobRow, PromptStudioDatabase
-from tests.harness.broken_stores import BrokenStore, Turn, looks_first
+from tests.harness.broken_stores import BrokenStore, Turn, looks_first, looks_up_first
 from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS, Location
 
 BOTH: Final = (SQLITE, WITH_LOCKS)
@@ -238,6 +238,13 @@ BROKEN: Final = (
         turns=tuple(Turn(name, _KEPT, "") for name in ("record_key_of_user", "record_key_without_user")),
         race="record",
         rounds=2,
+        names=frozenset({"INV-ONE-EFFECT-PER-KEY"}),
+    ),
+    Broken(
+        name="looks a key up, makes the entity, and records the key",
+        besides=looks_up_first,
+        race="create_once",
+        rounds=10,
         names=frozenset({"INV-ONE-EFFECT-PER-KEY"}),
     ),
     Broken(

@@ -12,7 +12,7 @@ from prompt_studio.storage.postgres.claims import LockCounts
 from tests.harness.history import Scope, Seen, Told
 from tests.harness.locations import Location, lock_counts
 from tests.harness.processes import LIMIT_SECONDS, Seat, Trouble
-from tests.harness.recorder import RecordedDatabase, Recorder
+from tests.harness.recorder import CREATES, Home, RecordedDatabase, Recorder
 from tests.harness.shared_time import Readable, SharedTime
 from tests.processes.sessions import note_sessions
 
@@ -126,6 +126,16 @@ class Participant:
         self._seat.begin_together()
         for scope in scopes:
             self._database.record(scope, self._entity())
+        for scope in scopes:
+            self._database.lookup(scope)
+
+    def create_once(self, key: str, user: str, home: Home) -> None:
+        """At the same moment as all others make one of each kind for a key, in an order of its own, and look it up."""
+        scopes: list[Scope] = [(entity_type, key, user) for entity_type in CREATES]
+        self._dice.shuffle(scopes)
+        self._seat.begin_together()
+        for scope in scopes:
+            self._database.create_once(scope, self._entity(), home)
         for scope in scopes:
             self._database.lookup(scope)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.harness.history import Seen, Told
+from tests.harness.recorder import Home
 from tests.processes.arena import Arena, Race
 from tests.processes.participant import LONG_LEASE_SECONDS, Participant
 
@@ -161,6 +162,28 @@ def record(arena: Arena, rounds: int) -> str:
     return f"{len(USERS)} scopes"
 
 
+def create_once(arena: Arena, rounds: int) -> str:
+    """All make one job, project, prompt and optimization for a key; in the end there is one of each for each key."""
+    database = arena.umpire.database
+    project = database.create_project("home")
+    home = Home(project["id"], database.create_prompt(project_id=project["id"], name="home")["id"])
+    for number in range(rounds):
+        arena.together(Participant.create_once, f"key {number}", "ann", home)
+        arena.tick(1)
+    made = {
+        "project": database.list_projects(user_id="ann")["pagination"]["total"],
+        "prompt": database.list_prompts(home.project_id)["pagination"]["total"] - 1,
+        "optimization": database.list_optimizations()["pagination"]["total"],
+        "job": database.count_jobs(job_type="evaluation"),
+        "optimization's job": database.count_jobs(job_type="optimization"),
+    }
+    for kind, total in made.items():
+        if total != rounds:
+            arena.found("INV-ONE-EFFECT-PER-KEY", f"{total} of {kind} for {rounds} keys")
+    arena.finish()
+    return f"{rounds} keys, {len(made)} rows each"
+
+
 def _held_by_umpire(arena: Arena) -> tuple[Seen, Seen]:
     """Make a job, and be its holder, for a second."""
     job = arena.create()
@@ -226,5 +249,6 @@ RACES: Final[tuple[Race, ...]] = (
     zombie,
     reclaim_in_real_time,
     record,
+    create_once,
 )
 """All but the storm."""

@@ -137,6 +137,70 @@ class TestOneEffectPerKey:
         assert story.names() == broken
 
 
+class TestOneEntityPerKey:
+    """Creates with a key: what was made, only the answers say."""
+
+    def made(self, story: Story, process: str, entity_id: int, *, created: bool) -> None:
+        story.say(process, Asked("once", scope=KEY), Told("made", entity_id=entity_id, created=created))
+
+    def test_lets_rivals_pass_that_were_told_of_one_entity(self) -> None:
+        story = Story()
+        self.made(story, "a", 7, created=True)
+        self.made(story, "b", 7, created=False)
+        story.say("c", Asked("lookup", scope=KEY), Told("found", entity_id=7))
+        story.keys.append(FinalKey(KEY, 7))
+        assert story.names() == []
+
+    @pytest.mark.parametrize(
+        ("told", "created", "rows", "broken"),
+        [
+            (8, False, [7], "told of another entity"),
+            (8, True, [7], "made another"),
+            (7, False, [7, 7], "two rows"),
+            (7, False, [0], "a row that stands for nothing"),
+            (7, False, [], "no row"),
+        ],
+    )
+    def test_finds_rivals_that_disagree(self, told: int, rows: list[int], broken: str, *, created: bool) -> None:
+        story = Story()
+        self.made(story, "a", 7, created=True)
+        self.made(story, "b", told, created=created)
+        story.keys += [FinalKey(KEY, entity_id) for entity_id in rows]
+        assert "INV-ONE-EFFECT-PER-KEY" in story.names(), broken
+
+    def test_finds_an_entity_that_nobody_made(self) -> None:
+        story = Story()
+        self.made(story, "b", 7, created=False)
+        story.keys.append(FinalKey(KEY, 7))
+        assert "INV-ONE-EFFECT-PER-KEY" in story.names()
+
+    def test_lets_it_be_one_that_got_no_answer(self) -> None:
+        story = Story()
+        story.say("a", Asked("once", scope=KEY), None)
+        self.made(story, "b", 7, created=False)
+        story.keys.append(FinalKey(KEY, 7))
+        assert story.names() == []
+
+    def test_finds_a_job_that_is_there_twice(self) -> None:
+        story = Story()
+        story.create(1)
+        job = story.calls[-1].job
+        story.calls.pop()
+        story.say("a", Asked("once", scope=KEY, entity_id=1), Told("made", job, 1, created=True))
+        story.keys.append(FinalKey(KEY, 1))
+        story.row(1)
+        assert story.names() == []
+        story.rows.append(story.rows[0]._replace(id=2))
+        assert story.names() == ["INV-NOTHING-LOST"]
+
+    def test_finds_a_lookup_that_missed_what_was_made(self) -> None:
+        story = Story()
+        self.made(story, "a", 7, created=True)
+        story.say("b", Asked("lookup", scope=KEY), Told("none"))
+        story.keys.append(FinalKey(KEY, 7))
+        assert story.names() == ["INV-ONE-EFFECT-PER-KEY"]
+
+
 class TestSchemaHolds:
     @pytest.mark.parametrize(
         ("told", "broken"),

@@ -67,6 +67,11 @@ def test_a_key_has_one_winner(hold: Hold, *, full: bool) -> None:
     hold(races.record, 200 if full else 40)
 
 
+@pytest.mark.verifies("PS-IDEMPOTENCY-PG-5", "INV-ONE-EFFECT-PER-KEY", "INV-NOTHING-LOST")
+def test_what_is_made_for_a_key_is_made_once(hold: Hold, *, full: bool) -> None:
+    hold(races.create_once, 200 if full else 15)
+
+
 @pytest.mark.verifies("PS-CONCURRENCY-8", "PS-CONCURRENCY-16", "INV-NOTHING-LOST", "INV-LOCKS-MATCH")
 def test_workers_that_die_or_stand_still_lose_no_job_and_do_none_twice(hold: Hold, *, full: bool) -> None:
     hold(storm, 150 if full else 20)

@@ -7,7 +7,7 @@ import pytest
 
 from prompt_studio import DatabaseError, InvariantViolation, PromptStudioDatabase, StoreUnavailable, TransientConflict
 from tests.harness.history import Asked, History, MalformedHistory, Timeline, Told, calls_of
-from tests.harness.recorder import RecordedDatabase, Recorder
+from tests.harness.recorder import CREATES, Home, RecordedDatabase, Recorder
 from tests.processes.story import START, Story
 
 pytestmark = pytest.mark.processes
@@ -64,6 +64,19 @@ class TestReading:
 
 
 class TestRecording:
+    @pytest.mark.parametrize("entity_type", CREATES)
+    def test_says_who_made_what_a_key_stands_for(
+        self, tmp_path: Path, recorded: RecordedDatabase, entity_type: str
+    ) -> None:
+        project = recorded.database.create_project("home")
+        home = Home(project["id"], recorded.database.create_prompt(project_id=project["id"], name="home")["id"])
+        scope = (entity_type, "k", "ann")
+        told = [recorded.create_once(scope, number, home) for number in (7, 8)]
+        assert [answer.created for answer in told] == [True, False]
+        assert told[0].entity_id == told[1].entity_id == recorded.lookup(scope).entity_id
+        assert (told[0].job is not None, told[1].job) == (entity_type in {"job", "optimization"}, None)
+        assert [call.told for call in History.read(tmp_path).of("once")] == told
+
     def test_writes_each_call_and_its_answer(self, tmp_path: Path, recorded: RecordedDatabase) -> None:
         job = recorded.create(7, priority=6).job
         assert job is not None

@@ -69,9 +69,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.do(data.draw(targets.ticks(self.now, self.lockstep.settings.retention)))
         self.do(data.draw(targets.calls_with_token(self.now)))
 
-    @rule(call=targets.key_calls())
-    def key(self, call: op.Lookup | op.Record) -> None:
-        self.do(call)
+    @rule(data=st.data())
+    def key(self, data: st.DataObject) -> None:
+        self.do(data.draw(targets.key_calls(self.now)))
+
+    @precondition(lambda self: len(self.now.jobs) < JOBS_AT_ONCE)
+    @rule(data=st.data())
+    def create_once(self, data: st.DataObject) -> None:
+        self.do(data.draw(targets.keyed_creations(self.now)))
 
     @rule(data=st.data())
     def trouble(self, data: st.DataObject) -> None:
@@ -84,8 +89,9 @@ class QueueMachine(RuleBasedStateMachine):
         elif kind == "bad input":
             bad_input.check(data.draw(st.sampled_from(bad_input.CASES)), self.lockstep)
         else:
-            calls = (targets.acquisitions(), targets.calls_with_token(self.now), targets.creations(self.now))
-            self.last = data.draw(st.one_of(*calls))
+            calls = (targets.acquisitions(), targets.calls_with_token(self.now))
+            creations = (targets.creations(self.now), targets.keyed_creations(self.now))
+            self.last = data.draw(st.one_of(*calls, *creations))
             self.lockstep.do(op.LoseReply(call=self.last), arrives=data.draw(st.booleans()))
 
     def has_one_store(self) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Job, Scope, State, Status
 from prompt_studio_model.table import situation
-from tests.harness.adapter import DAY, SECOND
+from tests.harness.adapter import DAY, FINGERPRINTS, JOB, SECOND
 
 WORKERS: Final = ("ann", "bob")
 SESSIONS: Final = ("session 1", "session 2", "operator")
@@ -36,19 +36,34 @@ results = st.sampled_from(RESULTS)
 scopes = st.builds(Scope, st.sampled_from(ENTITY_TYPES), st.sampled_from(KEYS), st.sampled_from(USERS))
 
 
+job_scopes = st.builds(Scope, st.just(JOB), st.sampled_from(KEYS), st.sampled_from(USERS))
+
+
 @st.composite
 def creations(draw: st.DrawFn, state: State) -> op.Create:
     """A job like one that is there, or not; available now, soon, or long since."""
+    return op.Create(**_creation(draw, state))
+
+
+@st.composite
+def keyed_creations(draw: st.DrawFn, state: State) -> op.CreateOnce:
+    """The same, once for each key; the request need not be the one that the key was used for."""
+    scope, fingerprint = draw(job_scopes), draw(st.sampled_from(FINGERPRINTS))
+    return op.CreateOnce(scope=scope, fingerprint=fingerprint, **_creation(draw, state))
+
+
+def _creation(draw: st.DrawFn, state: State) -> dict[str, Any]:
     later = draw(st.sampled_from([None, None, None, state.now + SECOND, state.now + 1, state.now - SECOND]))
     payload = draw(st.sampled_from([text for text in RESULTS if text is not None]))
-    return op.Create(
-        session=draw(sessions),
-        job_type=draw(st.sampled_from(TYPES)),
-        priority=draw(st.sampled_from([5, 5, 5, 1, 10])),
-        max_retries=draw(st.sampled_from([0, 0, 1, 3])),
-        available_at=later,
-        request=(draw(st.integers(-1, 2)), draw(st.sampled_from([None, 7])), payload, draw(st.sampled_from(WORKERS))),
-    )
+    entity_id, project_id = draw(st.integers(-1, 2)), draw(st.sampled_from([None, 7]))
+    return {
+        "session": draw(sessions),
+        "job_type": draw(st.sampled_from(TYPES)),
+        "priority": draw(st.sampled_from([5, 5, 5, 1, 10])),
+        "max_retries": draw(st.sampled_from([0, 0, 1, 3])),
+        "available_at": later,
+        "request": (entity_id, project_id, payload, draw(st.sampled_from(WORKERS))),
+    }
 
 
 @st.composite
@@ -58,12 +73,18 @@ def acquisitions(draw: st.DrawFn) -> op.Acquire:
 
 
 @st.composite
-def key_calls(draw: st.DrawFn) -> op.Lookup | op.Record:
-    """A lookup or a record of one of few keys by one of few users."""
-    session, scope = draw(sessions), draw(scopes)
-    if draw(st.booleans()):
+def key_calls(draw: st.DrawFn, state: State) -> op.Lookup | op.Record | op.CleanupKeys:
+    """A lookup or a record of one of few keys by one of few users, for jobs that there are or were and other things."""
+    session, about_jobs = draw(sessions), state.next_id > 1 and draw(st.booleans())
+    scope = draw(job_scopes if about_jobs else scopes)
+    call = draw(st.sampled_from(["lookup", "lookup", "record", "record", "cleanup"]))
+    if call == "cleanup":
+        return op.CleanupKeys(session=session)
+    if call == "lookup":
         return op.Lookup(session=session, scope=scope)
-    return op.Record(session=session, scope=scope, entity_id=draw(st.integers(1, 3)))
+    return op.Record(
+        session=session, scope=scope, entity_id=draw(st.integers(1, state.next_id - 1 if about_jobs else 3))
+    )
 
 
 @st.composite

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.stateful, pytest.mark.conformance]
 
 STEPS_PER_EXAMPLE = 50
 RETENTION_SECONDS = 100
-PLAYED = ("leases", "order", "keys")
+PLAYED = ("leases", "order", "keys", "creates")
 PLAYED_WITH_LOCKS = "locks"
 WITNESSES_WITHOUT_LOCKS = frozenset(promise.id for promise in (*LEASES, tie, two_scopes))
 WITNESSES_OF_LOCKS = frozenset(promise.id for promise in LOCKS)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from prompt_studio.entities import (
+    IterationPage,
+    IterationRow,
+    OptimizationPage,
+    OptimizationRow,
+    OptimizationStatus,
+    ProjectPage,
+    ProjectRow,
+    PromptPage,
+    PromptRow,
+    PromptWithProjectRow,
+)
 from prompt_studio.jobs import (
     IdempotencyRecord,
     JobRow,
@@ -16,8 +28,79 @@ from prompt_studio.jobs import (
     Outcome,
 )
 from prompt_studio.storage.capabilities import BackendType, Capabilities
-from prompt_studio.storage.idempotency_operations import Key
+from prompt_studio.storage.entity_operations import Page
 from prompt_studio.storage.job_operations import NewJob
+from prompt_studio.storage.keyed_creates import Key, Made, Once
+from prompt_studio.storage.optimization_operations import Completion, NewIteration, NewOptimization
+from prompt_studio.storage.project_operations import NewProject, ProjectFilter
+from prompt_studio.storage.prompt_operations import NewPrompt
+
+
+class ProjectStore(Protocol):
+    """The operations on projects."""
+
+    def create_project(self, new: NewProject, once: Once | None) -> Made[ProjectRow]:
+        """A new project, once for each key."""
+
+    def get_project(self, project_id: int, *, include_deleted: bool) -> ProjectRow | None:
+        """One project."""
+
+    def list_projects(self, wanted: ProjectFilter, page: Page) -> ProjectPage:
+        """A page of projects."""
+
+    def update_project(self, project_id: int, changes: Mapping[str, object]) -> ProjectRow | None:
+        """Change some columns."""
+
+    def delete_project(self, project_id: int, *, hard: bool) -> bool:
+        """Hide a project, or delete it."""
+
+
+class PromptStore(Protocol):
+    """The operations on prompts."""
+
+    def create_prompt(self, new: NewPrompt, once: Once | None) -> Made[PromptRow]:
+        """A new prompt, once for each key."""
+
+    def get_prompt(self, prompt_id: int, *, include_deleted: bool) -> PromptRow | None:
+        """One prompt."""
+
+    def get_prompt_with_project(self, prompt_id: int, *, include_deleted: bool) -> PromptWithProjectRow | None:
+        """One prompt, and whose it is."""
+
+    def list_prompts(self, project_id: int, page: Page) -> PromptPage:
+        """A page of a project's prompts."""
+
+    def ensure_prompt(self, prompt_id: int, project_id: int, name: str, client_id: str) -> PromptRow:
+        """A prompt with this id."""
+
+
+class OptimizationStore(Protocol):
+    """The operations on optimizations and their iterations."""
+
+    def create_optimization(self, new: NewOptimization, once: Once | None, job: NewJob | None) -> Made[OptimizationRow]:
+        """A new optimization and its job, once for each key."""
+
+    def get_optimization(self, optimization_id: int) -> OptimizationRow | None:
+        """One optimization."""
+
+    def list_optimizations(
+        self, project_id: int | None, status: OptimizationStatus | None, page: Page
+    ) -> OptimizationPage:
+        """A page of optimizations."""
+
+    def set_optimization_status(
+        self, optimization_id: int, status: OptimizationStatus, error_message: str | None
+    ) -> OptimizationRow | None:
+        """Say where an optimization is."""
+
+    def complete_optimization(self, optimization_id: int, known: Completion) -> OptimizationRow | None:
+        """End an optimization well."""
+
+    def record_iteration(self, new: NewIteration) -> IterationRow:
+        """A new iteration."""
+
+    def list_iterations(self, optimization_id: int, page: Page) -> IterationPage:
+        """A page of an optimization's iterations."""
 
 
 class JobStore(Protocol):
@@ -31,8 +114,8 @@ class JobStore(Protocol):
     def capabilities(self) -> Capabilities:
         """What it can do."""
 
-    def create_job(self, new: NewJob) -> JobRow:
-        """A new queued job."""
+    def create_job(self, new: NewJob, once: Once | None = None) -> Made[JobRow]:
+        """A new queued job, once for each key."""
 
     def get_job(self, job_id: int) -> JobRow | None:
         """One job by id."""
@@ -92,6 +175,9 @@ class JobStore(Protocol):
     def record_idempotency(self, key: Key, entity_id: int) -> IdempotencyRecord:
         """Make a key stand for an entity."""
 
+    def cleanup_idempotency(self) -> int:
+        """Delete expired keys."""
+
     def job_stats(self) -> JobStats:
         """The queue as numbers."""
 
@@ -106,3 +192,7 @@ class JobStore(Protocol):
 
     def close(self) -> None:
         """Close everything."""
+
+
+class Store(JobStore, ProjectStore, PromptStore, OptimizationStore, Protocol):
+    """Everything."""

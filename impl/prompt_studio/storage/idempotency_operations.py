@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from typing import Final
 
-from prompt_studio.errors import TransientConflict
 from prompt_studio.jobs import IdempotencyRecord
-from prompt_studio.storage.operations import MILLISECONDS, Operations
+from prompt_studio.storage.keyed_creates import Key, KeyedCreates, lookup_of, record_of
 from prompt_studio.storage.transactions import Session
 
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key and its scope; all parts count. A user of None is a scope of its own, which no user sees."""
-
-    entity_type: str
-    idempotency_key: str
-    user_id: str | None
+FORGET_BATCH_KEYS: Final = 1_000
+"""How many expired keys are deleted in one transaction."""
 
 
-class IdempotencyOperations(Operations):
+class IdempotencyOperations(KeyedCreates):
     """Idempotency keys."""
 
     def lookup_idempotency(self, key: Key) -> int | None:
         """The id of the entity that the key stands for; None when there is none or it has expired."""
 
         def operation(session: Session) -> int | None:
-            rows = self._run(session, _lookup(key), self._parameters(key))
+            rows = self._run(session, lookup_of(key), self._parameters(key))
             return rows[0]["entity_id"] if rows else None  # impl: PS-IDEMPOTENCY-PG-4
 
         return self._sessions.current().read(operation)
@@ -36,31 +30,36 @@ class IdempotencyOperations(Operations):
 
         May be part of the caller's transaction.
         """
-        parameters = self._parameters(key) | {"entity_id": entity_id}
-        name = "record_key_without_user" if key.user_id is None else "record_key_of_user"
+        parameters = self._parameters(key) | {"entity_id": entity_id, "fingerprint": None}
 
         def operation(session: Session) -> IdempotencyRecord:
-            if self._run(session, name, parameters):
+            if self._run(session, record_of(key), parameters):
                 return IdempotencyRecord(entity_id, created=True)
-            # Whoever was first is the answer, even when its row expires between the two statements. It is read in a
-            # second one, since the first would see only what was there when it began.
-            winner = self._run(session, _lookup(key), parameters | {"retention_milliseconds": None})
-            if winner:
-                return IdempotencyRecord(winner[0]["entity_id"], created=False)
-            # Nothing was written, so the whole is tried again, within the limit; in a caller's transaction by him.
-            raise TransientConflict("the key was taken, and its row was gone when it was looked for")
+            return IdempotencyRecord(self._winner(session, key)[0], created=False)
 
         return self._sessions.current().write(operation, joins=True, alone=True)
 
-    def _parameters(self, key: Key) -> dict[str, object]:
-        retention = self._settings.idempotency_retention_seconds
-        return {
-            "entity_type": key.entity_type,  # impl: PS-IDEMPOTENCY-SCOPE-3
-            "idempotency_key": key.idempotency_key,
-            "user_id": key.user_id,
-            "retention_milliseconds": None if retention is None else retention * MILLISECONDS,
-        }
+    def cleanup_idempotency(self) -> int:
+        """How many expired keys were deleted: all that there were. Without a retention no key expires.
 
+        They are deleted in batches, each committed by itself.
+        """
+        retention = self._retention()
+        session = self._sessions.current()
+        session.refuse_callers_transaction()
+        if retention is None:
+            return 0
+        age: dict[str, object] = {"retention_milliseconds": retention}
 
-def _lookup(key: Key) -> str:
-    return "lookup_key_without_user" if key.user_id is None else "lookup_key_of_user"
+        def batch(session: Session) -> tuple[int, int]:
+            found = self._run(session, "list_expired_keys", age | {"limit": FORGET_BATCH_KEYS})
+            ids = json.dumps([row["id"] for row in found])
+            return len(found), len(self._run(session, "delete_expired_keys", age | {"ids": ids}))
+
+        total = 0
+        while True:
+            found, deleted = session.write(batch)
+            total += deleted
+            # Not `deleted`: of what was found some may have been recorded anew, and yet there may be more.
+            if found < FORGET_BATCH_KEYS:
+                return total

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from prompt_studio.jobs import JobRow, JobStatus, JobType, Outcome
-from prompt_studio.storage.operations import MILLISECONDS, Operations, wanted_types
+from prompt_studio.storage.keyed_creates import KeyedCreates, Made, Once
+from prompt_studio.storage.operations import MILLISECONDS, wanted_types
 from prompt_studio.storage.outcomes import applied, refused_move, refused_retry
 from prompt_studio.storage.transactions import Session
 
@@ -39,11 +40,22 @@ class NewJob:
     available_at: int | None
 
 
-class JobOperations(Operations):
+class JobOperations(KeyedCreates):
     """Jobs at rest."""
 
-    def create_job(self, new: NewJob) -> JobRow:
-        """A new queued job. May be part of the caller's transaction."""
+    def create_job(self, new: NewJob, once: Once | None = None) -> Made[JobRow]:
+        """A new queued job, or the one that the key stands for. May be part of the caller's transaction."""
+
+        def create(session: Session) -> tuple[int, JobRow]:
+            job = self._new_job(session, new)
+            return job["id"], job
+
+        def find(session: Session, job_id: int) -> JobRow | None:
+            return self._job(session, "get_job", {"job_id": job_id})
+
+        return self._made(once, create, find, alone=True)
+
+    def _new_job(self, session: Session, new: NewJob) -> JobRow:
         parameters = {
             "uuid": str(uuid.uuid4()),
             "job_type": new.job_type,
@@ -55,11 +67,7 @@ class JobOperations(Operations):
             "client_id": new.client_id,
             "available_at": new.available_at,
         }
-
-        def operation(session: Session) -> JobRow:
-            return cast("JobRow", self._job(session, "create_job", parameters))
-
-        return self._sessions.current().write(operation, joins=True, alone=True)
+        return cast("JobRow", self._job(session, "create_job", parameters))
 
     def get_job(self, job_id: int) -> JobRow | None:
         """The job with this id."""

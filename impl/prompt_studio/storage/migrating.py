@@ -15,6 +15,7 @@ from typing import Final
 
 from prompt_studio.errors import SchemaError, TransientConflict
 from prompt_studio.migration_report import BEFORE_VERSIONS, CHANGES, MigrationReport
+from prompt_studio.storage.brought_tables import belongs_to, brought, told
 from prompt_studio.storage.dialect import NO_PARAMETERS, Connection, Parameters, Row
 from prompt_studio.storage.old_json import trouble_with
 from prompt_studio.storage.statements import Statement, Statements
@@ -175,17 +176,26 @@ class Migration:
 
     def _initialised(self, standing: Standing) -> MigrationReport:
         found = standing.version or BEFORE_VERSIONS
-        self._make_schema(found)
-        return self._reported(found, standing.version)
+        kept = self._told_of_brought(standing)
+        self._make_schema(found, standing)
+        return self._reported(found, standing.version, kept)
 
-    def _reported(self, found: int, version: int | None) -> MigrationReport:
+    def _reported(self, found: int, version: int | None, kept: tuple[str, ...] = ()) -> MigrationReport:
         steps = tuple(f"make version {n} of the schema" for n in range(found + 1, self._known + 1))
-        return self._report(version, steps=steps)
+        return self._report(version, steps=steps, kept=kept)
+
+    def _told_of_brought(self, standing: Standing) -> tuple[str, ...]:
+        """What becomes of the tables that the host application has brought."""
+        found: dict[str, list[str]] = {table: [] for table in brought(standing.contents)}
+        for row in self._named("list_brought_columns") if found else ():
+            found[row["table_name"]].append(row["name"])
+        return tuple(told(found))
 
     def _converted(self, tables: list[str], standing: Standing) -> MigrationReport:
         for statement in self._site.before(tables):
             self._run(statement)
         zone = self._site.zone()
+        kept = self._told_of_brought(standing)
         self._refuse_dependents()
         strange = self._view_old(tables)
         drops = (*strange, *(str(row["name"]) for row in self._named("list_drops")))
@@ -206,6 +216,7 @@ class Migration:
             ),
             counts=counts,
             drops=drops,
+            kept=kept,
         )
 
     def _replace(self, standing: Standing, tables: Sequence[str], *, superseded: bool) -> None:
@@ -214,7 +225,7 @@ class Migration:
         rights = self._named("list_rights") if self._site.has_owners else []
         for name in ("forget_old_jobs", "forget_old_keys", *(f"drop_{table}" for table in tables)):
             self._named(name)
-        self._make_schema(BEFORE_VERSIONS)  # impl: PS-MIGRATION-4
+        self._make_schema(BEFORE_VERSIONS, standing)  # impl: PS-MIGRATION-4
         self._named("store_jobs")
         self._named("store_keys")
         if superseded:
@@ -285,10 +296,12 @@ class Migration:
                     yield {"kind": "job", "id": suspect["id"], "complaint": f"the {name} {what}"}
                     break
 
-    def _make_schema(self, found: int) -> None:
+    def _make_schema(self, found: int, standing: Standing) -> None:
+        kept = brought(standing.contents)
         for statements in self._site.schema[found:]:
             for statement in statements:
-                self._run(statement)
+                if belongs_to(statement.name) not in kept:  # impl: PS-MIGRATION-10
+                    self._run(statement)
 
     def _standing(self) -> Standing:
         return self._standing_of([str(row["name"]) for row in self._run(self._site.list_contents)])
@@ -310,6 +323,7 @@ class Migration:
         steps: tuple[str, ...] = (),
         counts: Mapping[str, int] | None = None,
         drops: tuple[str, ...] = (),
+        kept: tuple[str, ...] = (),
     ) -> MigrationReport:
         counts = counts or {}
         return MigrationReport(
@@ -322,6 +336,7 @@ class Migration:
             keys=counts.get("keys", 0),
             changes={name: counts[name] for name in CHANGES if counts.get(name)},
             drops=drops,
+            kept=kept,
             locks=self._site.locks if steps else (),
             seconds=time.monotonic() - self._begun,
             measured=self._site.measured if self._dry_run else "measured",

@@ -5,17 +5,27 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack
 
 from prompt_studio.config import Settings
-from prompt_studio.storage.api import JobStore
+from prompt_studio.storage.api import Store
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 from prompt_studio.storage.dialect import Dialect
 from prompt_studio.storage.idempotency_operations import IdempotencyOperations
-from prompt_studio.storage.job_operations import JobOperations
 from prompt_studio.storage.lease_operations import LeaseOperations
+from prompt_studio.storage.optimization_operations import OptimizationOperations
+from prompt_studio.storage.project_operations import ProjectOperations
+from prompt_studio.storage.prompt_operations import PromptOperations
 from prompt_studio.storage.statistics import Statistics
 from prompt_studio.storage.transactions import Sessions
 
 
-class SqlStore(JobOperations, LeaseOperations, IdempotencyOperations, Statistics, JobStore):
+class SqlStore(
+    ProjectOperations,
+    PromptOperations,
+    OptimizationOperations,
+    LeaseOperations,
+    IdempotencyOperations,
+    Statistics,
+    Store,
+):
     """All operations on one opened database."""
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:

@@ -57,6 +57,7 @@ class Language:
         placeholder: the form of a parameter, made from its name.
         clock: a common table expression that `now` reads; None where the database needs none.
         instant: a reading of the clock, for a statement that says itself when to read it, and so makes its own `clock`.
+        stamp: the clock in the form that times have in tables which the host application may have brought.
     """
 
     now: str
@@ -65,6 +66,7 @@ class Language:
     placeholder: Callable[[str], str]
     clock: str | None = None
     instant: str | None = None
+    stamp: str = "${now}"
 
 
 class Statements:
@@ -138,6 +140,7 @@ def _family(name: str, body: str) -> Iterator[tuple[str, str]]:
 
 
 def _rendered(name: str, text: str, language: Language) -> str:
+    text = text.replace("${stamp}", language.stamp)
     if language.clock is not None and "${now}" in text and not ("${clock}" in text or "${instant}" in text):
         text = "WITH ${clock} " + text
     sql = _PARAMETER.sub(lambda match: language.placeholder(match[1]), text.rstrip(";"))

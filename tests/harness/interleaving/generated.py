@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from prompt_studio_model import operations as op
 from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario
-from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, NOBODY, STOPPED, acquire, job
+from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, NOBODY, STOPPED, acquire, job, once
 
 Item = TypeVar("Item")
 LANES: Final = ("a", "b", "c")
@@ -92,6 +92,10 @@ def _create(session: str, choose: Chooser) -> tuple[Move, ...]:
     return (op.Create(session=session, request=made.request, priority=made.priority, job_type=kind),)
 
 
+def _create_once(session: str, choose: Chooser) -> tuple[Move, ...]:
+    return (once(session, choose(("one", "two")), choose(("ann", "bob"))),)
+
+
 KINDS: Final[tuple[Callable[[str, Chooser], tuple[Move, ...]], ...]] = (
     _acquire,
     _acquire_and_close,
@@ -99,6 +103,7 @@ KINDS: Final[tuple[Callable[[str, Chooser], tuple[Move, ...]], ...]] = (
     _by_operator,
     _on_keys,
     _create,
+    _create_once,
 )
 
 

@@ -94,6 +94,7 @@ POSTGRES_TABLE: Final = Table(
         "get_job": frozenset({Use("reads", "jobs")}),
         "record_key_of_user": frozenset({Use("writes", "keys"), _CLOCK}),
         "lookup_key_of_user": frozenset({Use("reads", "keys")}),
+        "fill_key": frozenset({Use("writes", "keys")}),
     },
 )
 TABLES: Final = {"sqlite": SQLITE_TABLE, "postgres": POSTGRES_TABLE, "postgres, no locks": POSTGRES_TABLE}

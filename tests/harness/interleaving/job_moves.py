@@ -38,7 +38,24 @@ class JobMoves:
         for instant in instants:
             assert isinstance(instant, int)
             for move in self._at(state._replace(now=instant), call):
-                yield move._replace(state=move.state._replace(now=state.now))
+                if isinstance(call.invocation, op.CreateOnce) and isinstance(move, Final):
+                    yield from self._made_later(state, call.invocation, move, instants)
+                else:
+                    yield move._replace(state=move.state._replace(now=state.now))
+
+    def _made_later(
+        self, before: State, call: op.CreateOnce, move: Final[State, Answer], instants: tuple[Hashable, ...]
+    ) -> Iterable[Successor]:
+        """A create with a key reads the clock twice: when it claims the key, and when it makes the job."""
+        made = move.answer.job if isinstance(move.answer, op.Made) and move.answer.created else None
+        for instant in instants if made is not None else (move.state.now,):
+            assert isinstance(instant, int)
+            after, answer = move.state._replace(now=before.now), move.answer
+            if made is not None and instant >= move.state.now:
+                available_at = instant if call.available_at is None else made.available_at
+                job = made._replace(created_at=instant, available_at=available_at)
+                after, answer = after.with_job(job), op.Made(job, created=True)
+            yield Final(after, answer)
 
     def _at(self, state: State, call: CallOnJobs) -> Iterable[Successor]:
         if isinstance(call.invocation, op.Acquire):
@@ -77,7 +94,7 @@ class JobMoves:
 
     def _creation(self, state: State, call: CallOnJobs) -> Iterable[Successor]:
         """A rival's rolled back insert uses up an id, and ids are not given in the order of commits."""
-        told = call.answer.job if isinstance(call.answer, op.Row) else None
+        told = call.answer.job if isinstance(call.answer, op.Row | op.Made) else None
         if told is not None and state.job(told.id) is None:
             state = state._replace(next_id=told.id)
         for after, answer in step(state, call.invocation, self._settings):

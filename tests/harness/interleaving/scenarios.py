@@ -23,12 +23,19 @@ def acquire(session: str, lease: int = LEASE) -> op.Acquire:
     return op.Acquire(session=session, owner=session, lease=lease)
 
 
+def once(session: str, fingerprint: str = "one", user: str = "ann") -> op.CreateOnce:
+    """A job that is made once for the key of a user."""
+    scope = Scope("job", "key", user)
+    return op.CreateOnce(session=session, request=REQUEST, scope=scope, fingerprint=fingerprint)
+
+
 LEASED: Final = (job(), acquire("old"))
 EXPIRED: Final = (*LEASED, op.Tick(milliseconds=LEASE))
 BOUNDARY: Final = (*LEASED, op.Tick(milliseconds=LEASE - 1))
 SPENT: Final = (job(max_retries=0), acquire("old"), op.Tick(milliseconds=LEASE))
 TICK: Final = op.Tick(milliseconds=1)
 ANN, BOB, NOBODY = (Scope("prompt", "key", user) for user in ("ann", "bob", None))
+JOB_OF_ANN: Final = Scope("job", "key", "ann")
 TOKEN: Final[dict[str, Any]] = {"job_id": 1, "token": 1}
 
 FAILED: Final = (*LEASED, op.Fail(retryable=False, **TOKEN))
@@ -169,6 +176,23 @@ TWO_SESSIONS: Final = (
             "b": (op.Record(session="b", scope=NOBODY, entity_id=2),),
         },
     ),
+    Scenario("create once, create once", (), {name: (once(name),) for name in ("a", "b")}),
+    Scenario("create once, another request", (), {"a": (once("a"),), "b": (once("b", "two"),)}),
+    Scenario("create once, another user's", (), {"a": (once("a"),), "b": (once("b", "two", "bob"),)}),
+    Scenario(
+        "create once, lookup",
+        (),
+        {
+            "a": (once("a"),),
+            "b": (op.Lookup(session="b", scope=JOB_OF_ANN), op.Lookup(session="b", scope=JOB_OF_ANN)),
+        },
+    ),
+    Scenario(
+        "create once, record",
+        (job(),),
+        {"a": (once("a"),), "b": (op.Record(session="b", scope=JOB_OF_ANN, entity_id=1),)},
+    ),
+    Scenario("create once, acquire", (), {"a": (once("a"),), "b": (acquire("b"),)}),
     Scenario("exhaustion, renew", SPENT, {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),)}),
     Scenario("exhaustion, complete", SPENT, {"a": (acquire("a"),), "b": (op.Complete(session="b", **TOKEN),)}),
     Scenario(
@@ -215,6 +239,11 @@ TWO_SESSIONS: Final = (
         (job(), job()),
         {"a": (acquire("a"), acquire("a"), acquire("a")), "fate": (CutOff("a"),)},
     ),
+    Scenario(
+        "create once beside another, be killed",
+        (),
+        {"a": (once("a"), once("a")), "b": (once("b"),), "fate": (Kill("a"),)},
+    ),
 )
 THREE_SESSIONS: Final = (
     Scenario("three acquire", (job(),), {name: (acquire(name),) for name in ("a", "b", "c")}),
@@ -228,6 +257,7 @@ THREE_SESSIONS: Final = (
             "c": (op.Lookup(session="c", scope=ANN),),
         },
     ),
+    Scenario("three create a job once", (), {name: (once(name),) for name in ("a", "b", "c")}),
     Scenario(
         "record, record, lookup, of two users",
         (),
@@ -255,6 +285,7 @@ def _killed(name: str, setup: tuple[op.Invocation, ...], call: op.Invocation) ->
 
 KILLED: Final = (
     _killed("complete", LEASED, op.Complete(session="a", **TOKEN)),
+    _killed("create once", (), once("a")),
     _killed("create", (), op.Create(session="a", request=REQUEST)),
     _killed("acquire", (job(), job()), acquire("a")),
     _killed("record", (), op.Record(session="a", scope=ANN, entity_id=1)),
@@ -276,7 +307,11 @@ def ends_processes(scenario: Scenario) -> bool:
 
 
 LONG: Final = frozenset(
-    {"acquire, stopped past the lease, complete", "requeue under a lock, acquire past one's patience"}
+    {
+        "acquire, stopped past the lease, complete",
+        "requeue under a lock, acquire past one's patience",
+        "create once, another user's",
+    }
 )
 """Those of two sessions with too many orders for each run; `pytest -m soak` plays them all."""
 

@@ -48,6 +48,8 @@ def in_a_word(answer: Answer) -> str:
             return "nothing"
         case op.Row(job=job):
             return "a job again" if job is not None and job.lease_token > 1 else "a job"
+        case op.Made(created=created):
+            return "made" if created else "made before"
         case op.Recorded(created=created):
             return "recorded" if created else "known"
     return type(answer).__name__

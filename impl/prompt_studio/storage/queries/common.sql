@@ -268,7 +268,7 @@ FROM prompt_studio_job_queue WHERE status = 'processing';
 
 -- name: lookup_key_of_user
 -- What a user's key stands for, unless it has expired; without a retention none expires.
-SELECT entity_id FROM prompt_studio_idempotency
+SELECT entity_id, fingerprint FROM prompt_studio_idempotency
 WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
     AND user_id = :user_id -- impl: PS-IDEMPOTENCY-SCOPE-1
     AND (CAST(:retention_milliseconds AS BIGINT) IS NULL -- impl: PS-IDEMPOTENCY-PG-1
@@ -276,7 +276,7 @@ WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
 
 -- name: lookup_key_without_user
 -- What a key that belongs to nobody stands for, unless it has expired.
-SELECT entity_id FROM prompt_studio_idempotency
+SELECT entity_id, fingerprint FROM prompt_studio_idempotency
 WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
     AND user_id IS NULL -- impl: PS-IDEMPOTENCY-SCOPE-4
     AND (CAST(:retention_milliseconds AS BIGINT) IS NULL
@@ -284,20 +284,37 @@ WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
 
 -- name: record_key_of_user
 -- Makes a user's key stand for an entity, unless it stands for one already; an expired row is replaced.
-INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, created_at)
-VALUES (:entity_type, :idempotency_key, :user_id, :entity_id, ${now})
+INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, fingerprint, created_at)
+VALUES (:entity_type, :idempotency_key, :user_id, :entity_id, :fingerprint, ${now})
 ON CONFLICT (entity_type, idempotency_key, user_id) WHERE user_id IS NOT NULL -- impl: PS-IDEMPOTENCY-PG-2
-DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = NULL
+DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = excluded.fingerprint
     WHERE known.created_at -- impl: PS-IDEMPOTENCY-PG-3
         + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} <= ${now}
-RETURNING entity_id;
+RETURNING id;
 
 -- name: record_key_without_user
 -- The same for a key that belongs to nobody.
-INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, created_at)
-VALUES (:entity_type, :idempotency_key, NULL, :entity_id, ${now})
+INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, fingerprint, created_at)
+VALUES (:entity_type, :idempotency_key, NULL, :entity_id, :fingerprint, ${now})
 ON CONFLICT (entity_type, idempotency_key) WHERE user_id IS NULL -- impl: PS-IDEMPOTENCY-PG-2, PS-IDEMPOTENCY-SCOPE-4
-DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = NULL
+DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = excluded.fingerprint
     WHERE known.created_at -- impl: PS-IDEMPOTENCY-PG-3
         + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} <= ${now}
-RETURNING entity_id;
+RETURNING id;
+
+-- name: fill_key
+-- Writes the id of the entity that was made into the row of the key that was claimed for it.
+UPDATE prompt_studio_idempotency SET entity_id = :entity_id WHERE id = :key_id;
+
+-- name: list_expired_keys
+-- Which keys have expired, the oldest first.
+SELECT id FROM prompt_studio_idempotency
+WHERE created_at <= ${now} - CAST(:retention_milliseconds AS BIGINT) ${milliseconds}
+ORDER BY created_at, id LIMIT :limit;
+
+-- name: delete_expired_keys
+-- Deletes those of the listed keys that are still expired: one may have been recorded anew meanwhile.
+DELETE FROM prompt_studio_idempotency
+WHERE id IN (SELECT value FROM json_each(:ids))
+    AND created_at + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} <= ${now} -- impl: PS-IDEMPOTENCY-PG-7
+RETURNING id;

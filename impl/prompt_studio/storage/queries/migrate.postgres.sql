@@ -109,6 +109,15 @@ SELECT table_name, column_name AS name, data_type AS type FROM information_schem
 WHERE table_schema = current_schema() AND table_name IN ('prompt_studio_job_queue', 'prompt_studio_idempotency')
 ORDER BY table_name, ordinal_position;
 
+-- name: list_brought_columns
+-- The columns of the tables that the host application may have brought.
+SELECT table_name, column_name AS name FROM information_schema.columns
+WHERE table_schema = current_schema() AND table_name IN (
+    'prompt_studio_projects', 'prompt_studio_prompts', 'prompt_studio_optimizations',
+    'prompt_studio_optimization_iterations'
+)
+ORDER BY table_name, ordinal_position;
+
 -- name: list_dependents
 -- What refers to the old tables and is not theirs.
 WITH old AS (
@@ -162,9 +171,16 @@ given AS (
     )
 ),
 rights AS (
-    SELECT relname, privilege_type || part AS privilege, is_grantable,
+    SELECT relname, part, privilege_type || part AS privilege, is_grantable,
         CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS grantee
     FROM given, aclexplode(acl) WHERE grantee <> relowner
+),
+made AS ( -- of what the host application has not brought
+    SELECT name FROM (VALUES (CAST('prompt_studio_projects' AS NAME)), ('prompt_studio_prompts'),
+        ('prompt_studio_optimizations'), ('prompt_studio_optimization_iterations')) AS entity (name)
+    WHERE name NOT IN (
+        SELECT relname FROM pg_class WHERE relnamespace = CAST(current_schema() AS REGNAMESPACE)
+    )
 )
 SELECT 1 AS place, format(
     'GRANT %%s ON %%I TO %%s%%s', privilege, relname, grantee, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END
@@ -172,9 +188,19 @@ SELECT 1 AS place, format(
 UNION
 SELECT 1, format('GRANT SELECT ON prompt_studio_schema TO %%s', grantee) FROM rights
 UNION
-SELECT 2, format('ALTER TABLE %%I OWNER TO %%I', made.name, pg_get_userbyid(relowner))
-FROM old, (VALUES ('prompt_studio_job_queue'), ('prompt_studio_idempotency'), ('prompt_studio_schema')) AS made (name)
-WHERE pg_get_userbyid(relowner) <> current_user AND (made.name = relname OR made.name = 'prompt_studio_schema')
+SELECT 1, format( -- who may use the jobs may use what they are about
+    'GRANT %%s ON %%I TO %%s%%s', privilege, made.name, grantee, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END
+) FROM rights, made WHERE relname = 'prompt_studio_job_queue' AND part = ''
+UNION
+SELECT 2, format('ALTER TABLE %%I OWNER TO %%I', new.name, pg_get_userbyid(relowner))
+FROM old, (
+    SELECT name, name FROM (VALUES (CAST('prompt_studio_job_queue' AS NAME)), ('prompt_studio_idempotency')) AS same (name)
+    UNION ALL
+    SELECT 'prompt_studio_schema', old.relname FROM old
+    UNION ALL
+    SELECT name, 'prompt_studio_job_queue' FROM made
+) AS new (name, owned_as)
+WHERE pg_get_userbyid(relowner) <> current_user AND new.owned_as = relname
 ORDER BY place, sql;
 
 -- name: last_ids

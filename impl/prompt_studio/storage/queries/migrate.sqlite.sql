@@ -11,6 +11,16 @@ SELECT 'prompt_studio_job_queue' AS table_name, name, type FROM pragma_table_inf
 UNION ALL
 SELECT 'prompt_studio_idempotency', name, type FROM pragma_table_info('prompt_studio_idempotency');
 
+-- name: list_brought_columns
+-- The columns of the tables that the host application may have brought.
+SELECT 'prompt_studio_projects' AS table_name, name FROM pragma_table_info('prompt_studio_projects')
+UNION ALL
+SELECT 'prompt_studio_prompts', name FROM pragma_table_info('prompt_studio_prompts')
+UNION ALL
+SELECT 'prompt_studio_optimizations', name FROM pragma_table_info('prompt_studio_optimizations')
+UNION ALL
+SELECT 'prompt_studio_optimization_iterations', name FROM pragma_table_info('prompt_studio_optimization_iterations');
+
 -- name: list_dependents
 -- What refers to the old tables and is not theirs.
 SELECT 'table ' || found.name AS name

@@ -134,7 +134,7 @@ RETURNING id;
 
 -- name: lookup_key_of_user
 -- Differs because the index has the user's digest, as three long texts are too long for it.
-SELECT entity_id FROM prompt_studio_idempotency
+SELECT entity_id, fingerprint FROM prompt_studio_idempotency
 WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
     AND user_id = :user_id -- impl: PS-IDEMPOTENCY-SCOPE-1
     AND sha256(CAST(replace(user_id, E'\\', E'\\\\') AS BYTEA))
@@ -144,14 +144,58 @@ WHERE entity_type = :entity_type AND idempotency_key = :idempotency_key
 
 -- name: record_key_of_user
 -- Differs because the index has the user's digest.
-INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, created_at)
-VALUES (:entity_type, :idempotency_key, :user_id, :entity_id, ${now})
+INSERT INTO prompt_studio_idempotency AS known (entity_type, idempotency_key, user_id, entity_id, fingerprint, created_at)
+VALUES (:entity_type, :idempotency_key, :user_id, :entity_id, :fingerprint, ${now})
 ON CONFLICT (entity_type, idempotency_key, sha256(CAST(replace(user_id, E'\\', E'\\\\') AS BYTEA)))
     WHERE user_id IS NOT NULL -- impl: PS-IDEMPOTENCY-PG-2
-DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = NULL
+DO UPDATE SET entity_id = excluded.entity_id, created_at = excluded.created_at, fingerprint = excluded.fingerprint
     WHERE known.created_at -- impl: PS-IDEMPOTENCY-PG-3
         + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} <= ${now}
-RETURNING entity_id;
+RETURNING id;
+
+-- name: delete_expired_keys
+-- Differs because JSON is taken apart by another function.
+DELETE FROM prompt_studio_idempotency
+WHERE id = ANY(ARRAY(SELECT CAST(json_array_elements_text(CAST(:ids AS JSON)) AS BIGINT)))
+    AND created_at + CAST(:retention_milliseconds AS BIGINT) ${milliseconds} <= ${now} -- impl: PS-IDEMPOTENCY-PG-7
+RETURNING id;
+
+-- name: list_projects
+-- Differs because a server's lower() knows more letters than a file's, unless the collation is "C".
+SELECT *, CAST(metadata AS TEXT) AS metadata_json FROM prompt_studio_projects
+WHERE (CAST(:user_id AS TEXT) IS NULL OR user_id = :user_id)
+    AND (CAST(:status AS TEXT) IS NULL OR status = :status)
+    AND (deleted = '0' OR CAST(:include_deleted AS BOOLEAN))
+    AND (CAST(:search AS TEXT) IS NULL
+        OR strpos(lower(name COLLATE "C"), lower(CAST(:search AS TEXT) COLLATE "C")) > 0
+        OR strpos(lower(description COLLATE "C"), lower(CAST(:search AS TEXT) COLLATE "C")) > 0)
+ORDER BY updated_at DESC, id DESC LIMIT :limit OFFSET :offset;
+
+-- name: count_projects
+-- Differs because a server's lower() knows more letters than a file's, unless the collation is "C".
+SELECT COUNT(*) AS total FROM prompt_studio_projects
+WHERE (CAST(:user_id AS TEXT) IS NULL OR user_id = :user_id)
+    AND (CAST(:status AS TEXT) IS NULL OR status = :status)
+    AND (deleted = '0' OR CAST(:include_deleted AS BOOLEAN))
+    AND (CAST(:search AS TEXT) IS NULL
+        OR strpos(lower(name COLLATE "C"), lower(CAST(:search AS TEXT) COLLATE "C")) > 0
+        OR strpos(lower(description COLLATE "C"), lower(CAST(:search AS TEXT) COLLATE "C")) > 0);
+
+-- name: ensure_prompt
+-- Differs because a sequence does not see the ids that are given to it: it is moved on, so that none is given again.
+WITH ${clock},
+made AS (
+    INSERT INTO prompt_studio_prompts (
+        id, uuid, project_id, version_number, name, client_id, deleted, created_at, updated_at
+    )
+    SELECT CAST(:prompt_id AS BIGINT), :uuid, id, 1, :name, :client_id, '0', ${now}, ${now}
+    FROM prompt_studio_projects WHERE id = :project_id AND deleted = '0'
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+)
+SELECT id, setval(pg_get_serial_sequence('prompt_studio_prompts', 'id'), GREATEST(
+    id, nextval(pg_get_serial_sequence('prompt_studio_prompts', 'id'))
+)) FROM made;
 
 -- name: job_stats
 -- Differs because a difference of times is an interval, and a sum of whole numbers is a decimal.

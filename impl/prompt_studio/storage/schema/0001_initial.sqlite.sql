@@ -147,6 +147,10 @@ ON prompt_studio_idempotency (entity_type, idempotency_key, user_id) WHERE user_
 CREATE UNIQUE INDEX uq_ps_idem_without_user
 ON prompt_studio_idempotency (entity_type, idempotency_key) WHERE user_id IS NULL;
 
+-- name: create_key_age_index
+-- The keys in the order in which they expire.
+CREATE INDEX prompt_studio_idempotency_age ON prompt_studio_idempotency (created_at, id);
+
 -- name: refuse_an_old_key
 -- An older program leaves the time to a default, or gives a text. It says OR IGNORE, which would swallow any other
 -- refusal.
@@ -156,6 +160,113 @@ BEGIN
     SELECT RAISE(ABORT,
         'this database was migrated, and this program is too old to change it: stop it, and use prompt-studio-core');
 END;
+
+-- name: create_projects_table
+-- The projects of Prompt Studio's users. This table and the next three may be the host application's: then a migration
+-- leaves them as they are. Times are texts in UTC, as CURRENT_TIMESTAMP gives them, with milliseconds.
+CREATE TABLE prompt_studio_projects (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    description TEXT,
+    user_id TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'draft',
+    deleted INTEGER NOT NULL DEFAULT 0,
+    deleted_at TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    metadata TEXT,
+    CONSTRAINT project_name_of_user UNIQUE (name, user_id, deleted), -- impl: PS-ENTITIES-2
+    CONSTRAINT project_status_is_known CHECK (status IN ('draft', 'active', 'archived')),
+    CONSTRAINT deleted_is_a_flag CHECK (deleted IN (0, 1)),
+    CONSTRAINT metadata_is_json CHECK (metadata IS NULL OR json_valid(metadata))
+) STRICT;
+
+-- name: create_prompts_table
+-- The versions of each project's prompts.
+CREATE TABLE prompt_studio_prompts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT NOT NULL UNIQUE,
+    project_id INTEGER NOT NULL REFERENCES prompt_studio_projects (id) ON DELETE CASCADE,
+    signature_id INTEGER,
+    version_number INTEGER NOT NULL DEFAULT 1,
+    name TEXT NOT NULL,
+    system_prompt TEXT,
+    user_prompt TEXT,
+    few_shot_examples TEXT,
+    modules_config TEXT,
+    parent_version_id INTEGER,
+    change_description TEXT,
+    client_id TEXT NOT NULL,
+    deleted INTEGER NOT NULL DEFAULT 0,
+    deleted_at TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    CONSTRAINT prompt_version_of_project UNIQUE (project_id, name, version_number),
+    CONSTRAINT deleted_is_a_flag CHECK (deleted IN (0, 1)),
+    CONSTRAINT few_shot_examples_is_json CHECK (few_shot_examples IS NULL OR json_valid(few_shot_examples)),
+    CONSTRAINT modules_config_is_json CHECK (modules_config IS NULL OR json_valid(modules_config))
+) STRICT;
+
+-- name: create_optimizations_table
+-- The runs that look for a better version of a prompt.
+CREATE TABLE prompt_studio_optimizations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT NOT NULL UNIQUE,
+    project_id INTEGER NOT NULL REFERENCES prompt_studio_projects (id) ON DELETE CASCADE,
+    name TEXT,
+    initial_prompt_id INTEGER NOT NULL REFERENCES prompt_studio_prompts (id) ON DELETE CASCADE,
+    optimized_prompt_id INTEGER,
+    optimizer_type TEXT NOT NULL,
+    optimization_config TEXT NOT NULL,
+    initial_metrics TEXT,
+    final_metrics TEXT,
+    improvement_percentage REAL,
+    iterations_completed INTEGER,
+    max_iterations INTEGER,
+    bootstrap_samples INTEGER,
+    status TEXT NOT NULL DEFAULT 'pending',
+    error_message TEXT,
+    total_tokens INTEGER,
+    total_cost REAL,
+    client_id TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    started_at TEXT,
+    completed_at TEXT,
+    CONSTRAINT optimization_status_is_known CHECK (
+        status IN ('pending', 'running', 'completed', 'failed', 'cancelled')
+    ),
+    CONSTRAINT optimization_config_is_json CHECK (optimization_config IS NULL OR json_valid(optimization_config)),
+    CONSTRAINT initial_metrics_is_json CHECK (initial_metrics IS NULL OR json_valid(initial_metrics)),
+    CONSTRAINT final_metrics_is_json CHECK (final_metrics IS NULL OR json_valid(final_metrics))
+) STRICT;
+
+-- name: create_optimizations_index
+-- The optimizations of a project.
+CREATE INDEX prompt_studio_optimizations_project ON prompt_studio_optimizations (project_id, id);
+
+-- name: create_iterations_table
+-- What an optimization has tried.
+CREATE TABLE prompt_studio_optimization_iterations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT NOT NULL UNIQUE,
+    optimization_id INTEGER NOT NULL REFERENCES prompt_studio_optimizations (id) ON DELETE CASCADE,
+    iteration_number INTEGER NOT NULL,
+    prompt_variant TEXT,
+    metrics TEXT,
+    tokens_used INTEGER,
+    cost REAL,
+    note TEXT,
+    created_at TEXT NOT NULL,
+    CONSTRAINT prompt_variant_is_json CHECK (prompt_variant IS NULL OR json_valid(prompt_variant)),
+    CONSTRAINT metrics_is_json CHECK (metrics IS NULL OR json_valid(metrics))
+) STRICT;
+
+-- name: create_iterations_index
+-- The iterations of an optimization.
+CREATE INDEX prompt_studio_optimization_iterations_order
+ON prompt_studio_optimization_iterations (optimization_id, iteration_number, id);
 
 -- name: record_schema_version
 -- Last, so that a database with this row has all of the above.

@@ -95,4 +95,6 @@ class SqliteDialect:
 @cache
 def _statements(now: str) -> Statements:
     """The statements with this clock in them: the same for each opening, so rendered once."""
-    return load_statements(query_text("common.sql"), query_text("sqlite.sql"), language(now))
+    return load_statements(
+        query_text("common.sql") + query_text("entities.sql"), query_text("sqlite.sql"), language(now)
+    )

@@ -21,6 +21,9 @@ from prompt_studio.storage.versions import SCHEMA_TABLE, SCHEMA_VERSION, Place, 
 LIST_CONTENTS: Final = Statement("list_contents", "SELECT name FROM sqlite_schema ORDER BY name")
 JOURNAL_MODE: Final = Statement("journal_mode", "PRAGMA journal_mode")
 
+STAMP: Final = "(datetime(${now} / 1000, 'unixepoch') || printf('.%03d', ${now} % 1000))"
+"""As CURRENT_TIMESTAMP, and with milliseconds."""
+
 JOURNAL_SECONDS_MAX: Final = 1.0
 """How long an opening tries to change the journal of a file that others use."""
 
@@ -72,7 +75,7 @@ def place_of(path: Path) -> Place:
 
 def language(now: str) -> Language:
     """SQLite's words, with this clock: times are whole milliseconds since 1970, so numbers need no unit."""
-    return Language(now=now, milliseconds="", epoch="0", placeholder=":{}".format)
+    return Language(now=now, milliseconds="", epoch="0", placeholder=":{}".format, stamp=STAMP)
 
 
 def _contents(session: Session) -> list[str]:

@@ -38,6 +38,10 @@ _SCHEMA: Final = (
         "something else has a name of the queue: rename or drop it",
     ),
     (re.compile("use DROP VIEW"), "bring it into the known form, or rename it"),
+    (
+        re.compile("no such (?:table|column)|has no column named"),
+        "the tables were changed or dropped; restore them, or open it anew",
+    ),
 )
 _UNIQUE: Final = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 

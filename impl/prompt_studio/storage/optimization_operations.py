@@ -1,0 +1,138 @@
+"""Optimizations and what they have tried. An optimization is made together with its job, or without one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+
+from prompt_studio.entities import (
+    IterationPage,
+    IterationRow,
+    OptimizationPage,
+    OptimizationRow,
+    OptimizationStatus,
+)
+from prompt_studio.storage.entity_operations import EntityOperations, Page
+from prompt_studio.storage.entity_rows import iteration_row, optimization_row
+from prompt_studio.storage.job_operations import JobOperations, NewJob
+from prompt_studio.storage.keyed_creates import Made, Once
+from prompt_studio.storage.transactions import Session
+
+OVER: Final = frozenset({OptimizationStatus.COMPLETED, OptimizationStatus.FAILED, OptimizationStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOptimization:
+    """An optimization that is to be made; all values are checked, its configuration is JSON text."""
+
+    project_id: int
+    name: str | None
+    initial_prompt_id: int
+    optimizer_type: str
+    optimization_config: str
+    max_iterations: int | None
+    bootstrap_samples: int | None
+    status: OptimizationStatus
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What is known of an optimization that has ended well; None is not known. Metrics are JSON text."""
+
+    optimized_prompt_id: int | None
+    initial_metrics: str | None
+    final_metrics: str | None
+    improvement_percentage: float | None
+    iterations_completed: int | None
+    total_tokens: int | None
+    total_cost: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewIteration:
+    """What an optimization has tried; all values are checked, variant and metrics are JSON text."""
+
+    optimization_id: int
+    iteration_number: int
+    prompt_variant: str | None
+    metrics: str | None
+    tokens_used: int | None
+    cost: float | None
+    note: str | None
+
+
+class OptimizationOperations(EntityOperations, JobOperations):
+    """Optimizations."""
+
+    def create_optimization(self, new: NewOptimization, once: Once | None, job: NewJob | None) -> Made[OptimizationRow]:
+        """A new optimization, or the one that the key stands for. May be part of the caller's transaction.
+
+        `job` is made in the same transaction, for the new optimization; a replay makes none.
+
+        Raises:
+            MissingReference: there is no such prompt in the project.
+        """
+
+        def create(session: Session) -> tuple[int, OptimizationRow]:
+            needs = f"there is no prompt {new.initial_prompt_id} in a project {new.project_id}"
+            row = self._inserted(session, "create_optimization", asdict(new), optimization_row, needs=needs)
+            if job is not None:
+                row["job"] = self._new_job(session, replace(job, entity_id=row["id"]))
+            return row["id"], row
+
+        def find(session: Session, optimization_id: int) -> OptimizationRow | None:
+            row = self._one(session, "get_optimization", {"optimization_id": optimization_id}, optimization_row)
+            if row is not None and job is not None:
+                row["job"] = None
+            return row
+
+        return self._made(once, create, find, alone=job is None)
+
+    def get_optimization(self, optimization_id: int) -> OptimizationRow | None:
+        """The optimization with this id."""
+        return self._found("get_optimization", {"optimization_id": optimization_id}, optimization_row)
+
+    def list_optimizations(
+        self, project_id: int | None, status: OptimizationStatus | None, page: Page
+    ) -> OptimizationPage:
+        """A page of optimizations, the youngest first."""
+        wanted = {"project_id": project_id, "status": status}
+        optimizations, pagination = self._listed("optimizations", wanted, page, optimization_row)
+        return {"optimizations": optimizations, "pagination": pagination}
+
+    def set_optimization_status(
+        self, optimization_id: int, status: OptimizationStatus, error_message: str | None
+    ) -> OptimizationRow | None:
+        """The optimization in this status; None if there is none."""
+        parameters = {
+            "optimization_id": optimization_id,
+            "status": status,
+            "error_message": error_message,
+            "running": status is OptimizationStatus.RUNNING,
+            "over": status in OVER,
+        }
+        return self._changed("set_optimization_status", parameters, optimization_row)
+
+    def complete_optimization(self, optimization_id: int, known: Completion) -> OptimizationRow | None:
+        """The optimization, completed; None if there is none."""
+        parameters = {"optimization_id": optimization_id, **asdict(known)}
+        return self._changed("complete_optimization", parameters, optimization_row)
+
+    def record_iteration(self, new: NewIteration) -> IterationRow:
+        """A new iteration.
+
+        Raises:
+            MissingReference: there is no such optimization.
+        """
+
+        def operation(session: Session) -> IterationRow:
+            needs = f"there is no optimization {new.optimization_id}"
+            return self._inserted(session, "record_iteration", asdict(new), iteration_row, needs=needs)
+
+        return self._sessions.current().write(operation, joins=True, alone=True)
+
+    def list_iterations(self, optimization_id: int, page: Page) -> IterationPage:
+        """A page of an optimization's iterations, in their order."""
+        iterations, pagination = self._listed("iterations", {"optimization_id": optimization_id}, page, iteration_row)
+        return {"iterations": iterations, "pagination": pagination}
