@@ -12,6 +12,7 @@ from prompt_studio.errors import (
     StoreUnavailable,
     TransientConflict,
 )
+from prompt_studio.job_manager import JobManager
 from prompt_studio.jobs import (
     IdempotencyRecord,
     JobRow,
@@ -22,8 +23,10 @@ from prompt_studio.jobs import (
     Outcome,
     OutcomeKind,
 )
+from prompt_studio.metrics import Metrics
 from prompt_studio.migration import migrate
 from prompt_studio.migration_report import MigrationReport
+from prompt_studio.running.handlers import Handlers, JobContext, JobStopped, NotRetryable
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 
 __all__ = [
@@ -32,15 +35,21 @@ __all__ = [
     "Clock",
     "ConflictError",
     "DatabaseError",
+    "Handlers",
     "IdempotencyRecord",
     "InputError",
     "InvariantViolation",
+    "JobContext",
+    "JobManager",
     "JobRow",
     "JobStats",
     "JobStatus",
+    "JobStopped",
     "JobType",
     "LeaseStats",
+    "Metrics",
     "MigrationReport",
+    "NotRetryable",
     "Outcome",
     "OutcomeKind",
     "PromptStudioDatabase",
