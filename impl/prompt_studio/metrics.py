@@ -32,7 +32,10 @@ class Metrics:
         """A job was created."""
 
     def claimed(self, job: JobRow) -> None:
-        """An attempt begins."""
+        """A job was leased to this worker."""
+
+    def begun(self, job_type: str) -> None:
+        """An attempt begins here; `ended` says of each how it ended."""
 
     def renewed(self, job_type: str, *, late: bool) -> None:
         """A beat was applied; late: the lease had ended by then, and nobody had taken it."""

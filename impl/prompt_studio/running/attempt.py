@@ -127,6 +127,7 @@ class Running:
             DatabaseError: the closing call met trouble that is no use in repeating; the lease ends by itself.
         """
         begun, ending = local_seconds(), Ending.LEFT
+        self._ground.metrics.begun(self._attempt.job_type)
         try:
             self._ground.heartbeat.tell(self._holding, self._hear_loss)
             cancelled = await self._handle()
@@ -144,15 +145,18 @@ class Running:
 
     async def give_back(self) -> None:
         """Release the job, whose handler was not called."""
+        ending = Ending.LEFT
+        self._ground.metrics.begun(self._attempt.job_type)
         try:
             lost = self._ground.heartbeat.close_attempt(self._holding)
             if lost is None:
                 how = await self._answered(await self._write(self._released), Ended(Ending.RELEASED))
             else:
                 how = await self._lost(lost)
-            self._ground.metrics.ended(self._attempt.job_type, how.ending, 0.0)
+            ending = how.ending
         finally:
             self._ground.heartbeat.forget(self._holding)
+            self._ground.metrics.ended(self._attempt.job_type, ending, 0.0)
 
     def _hear_loss(self, lost: Loss) -> None:
         """On a thread of the heartbeat: tell the handler at once, and the loop as soon as it listens."""
