@@ -47,6 +47,16 @@ TWO_SESSIONS: Final = (
         {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),), "time": (TICK,)},
     ),
     Scenario("renew, reclaim", EXPIRED, {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),)}),
+    Scenario(
+        "renew, cancel",
+        LEASED,
+        {"a": (op.Renew(session="a", lease=LEASE, **TOKEN),), "b": (op.Cancel(session="b", job_id=1),)},
+    ),
+    Scenario(
+        "renew, complete",
+        LEASED,
+        {"a": (op.Renew(session="a", lease=LEASE, **TOKEN),), "b": (op.Complete(session="b", **TOKEN),)},
+    ),
     Scenario("complete, reclaim", EXPIRED, {"a": (acquire("a"),), "b": (op.Complete(session="b", **TOKEN),)}),
     Scenario(
         "fail, acquire",
@@ -119,6 +129,11 @@ TWO_SESSIONS: Final = (
         {"a": (op.Renew(session="a", lease=LEASE, **TOKEN),), "b": (acquire("b"),), "fate": STOPPED},
     ),
     Scenario(
+        "renew, missed beats, renew",
+        LEASED,
+        {"a": (op.Renew(session="a", lease=LEASE, **TOKEN),) * 2, "b": (acquire("b"),), "fate": STOPPED},
+    ),
+    Scenario(
         "acquire, stopped past the lease, complete",
         (job(),),
         {"a": (acquire("a"), Mine(op.Complete)), "b": (acquire("b"),), "fate": STOPPED},
@@ -160,7 +175,7 @@ def ends_processes(scenario: Scenario) -> bool:
     return any(isinstance(move, Kill | CutOff) for moves in scenario.lanes.values() for move in moves)
 
 
-LONG: Final = frozenset({"acquire, stopped past the lease, complete"})
+LONG: Final = frozenset({"acquire, stopped past the lease, complete", "renew, missed beats, renew"})
 """Those of two sessions with too many orders for each run; `pytest -m soak` plays them all."""
 
 WHOLE: Final = tuple(one for one in TWO_SESSIONS if not ends_processes(one) and one.name not in LONG)
