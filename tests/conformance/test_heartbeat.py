@@ -269,7 +269,7 @@ class TestAnAttemptThatIsClosed:
         stage.beats.arrived.queue.clear()
         stage.tick(20)
         assert stage.beats.arrived.get(timeout=LIMIT_SECONDS) == claimed["id"]
-        stage.heartbeat.forget(holding)
+        stage.heartbeat.close()  # when that beat is over
         assert stage.losses == []
 
     @pytest.mark.verifies("PS-LEASE-HB-9")

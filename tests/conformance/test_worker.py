@@ -196,6 +196,23 @@ class TestTrouble:
         with pytest.raises(ZeroDivisionError, match="a defect"):
             work(worker, until=9)
 
+    @pytest.mark.verifies("PS-LEASE-HB-7", "PS-LEASE-HB-8")
+    def test_of_all_beats_loses_the_lease_and_the_result_though_nobody_has_taken_the_job(
+        self, worker: JobManager, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def handler(context: JobContext) -> str:
+            assert context.cancellation.wait(LIMIT_SECONDS)
+            return "too late"
+
+        monkeypatch.setattr(Troubled, "away", True)
+        worker.register_handler("evaluation", handler, lease_seconds=1)
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=1)
+        assert counted.endings == [Ending.LOST]
+        assert counted.lost_for == [Loss.DEADLINE]
+        found = row(worker)
+        assert (found["status"], found["result"], found["lease_token"]) == (JobStatus.PROCESSING, None, 1)
+
     @pytest.mark.verifies("PS-LEASE-HB-8", "INV-RESULT-FENCED")
     def test_by_which_another_got_the_job_is_told_by_the_closing_call(
         self, worker: JobManager, troubled: Troubled, counted: Counted

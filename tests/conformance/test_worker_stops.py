@@ -12,6 +12,8 @@ from tests.conformance.working import Counted, Troubled, quick, row, work
 
 pytestmark = pytest.mark.conformance
 
+MOMENT_SECONDS = 0.3
+
 
 class TestAStop:
     @pytest.mark.verifies("PS-LEASE-HB-11")
@@ -57,6 +59,30 @@ class TestAStop:
         assert counted.endings == [Ending.RELEASED]
         counts = worker.db.get_lock_counts()
         assert counts.acquired == counts.unlocked
+
+    @pytest.mark.verifies("PS-LEASE-HB-12")
+    def test_releases_nothing_while_its_handler_has_not_ended(self, worker: JobManager, troubled: Troubled) -> None:
+        """The handler takes its time to end, and would see a release that comes too soon."""
+        ended, released = threading.Event(), threading.Event()
+        order: list[bool] = []
+
+        def note() -> None:
+            order.append(ended.is_set())
+            released.set()
+
+        troubled.on_release = note
+
+        @worker.register_handler("evaluation")
+        def handler(context: JobContext) -> None:
+            worker.stop_processing(0)
+            assert context.cancellation.wait(LIMIT_SECONDS)
+            released.wait(MOMENT_SECONDS)
+            ended.set()
+            context.raise_if_stopped()
+
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=9)
+        assert order == [True]
 
     @pytest.mark.verifies("PS-LEASE-HB-11")
     def test_writes_what_a_handler_came_to_that_was_asked_to_end(self, worker: JobManager) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from prompt_studio import JobContext, JobManager, JobRow, Metrics, Outcome, PromptStudioDatabase
+from prompt_studio import JobContext, JobManager, JobRow, Metrics, Outcome, PromptStudioDatabase, StoreUnavailable
 from prompt_studio.metrics import Ending
 from tests.conformance.stores import LIMIT_SECONDS
 
@@ -49,12 +49,16 @@ class Counted(Metrics):
 class Troubled(PromptStudioDatabase):
     """A real database, of which some calls end in an error: before they were sent, or when they had been applied."""
 
+    away = False
+    """To beats, whose database is another one of this class."""
+
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(*arguments, **named)
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.acquiring: list[Exception] = []
         self.on_acquired: Callable[[], object] = lambda: None
+        self.on_release: Callable[[], object] = lambda: None
 
     def complete_job(self, job_id: int, *, lease_token: int | None, result: object = None) -> Outcome:
         if self.before:
@@ -63,6 +67,15 @@ class Troubled(PromptStudioDatabase):
         if self.after:
             raise self.after.pop(0)
         return outcome
+
+    def release_job(self, job_id: int, *, lease_token: int | None) -> Outcome:
+        self.on_release()
+        return super().release_job(job_id, lease_token=lease_token)
+
+    def renew_job_lease(self, *arguments: Any, **named: Any) -> Outcome:  # noqa: ANN401 - passed on
+        if type(self).away:
+            raise StoreUnavailable("away, on purpose")
+        return super().renew_job_lease(*arguments, **named)
 
     def acquire_next_job(self, **named: Any) -> JobRow | None:  # noqa: ANN401 - passed on
         if self.acquiring:

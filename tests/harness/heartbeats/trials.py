@@ -116,6 +116,8 @@ def _begin(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> None:
             created(database, what)
         pool.ask(WORKER, Beater.work, plan)
         _await(lambda: database.count_jobs(status="processing") == plan.jobs, f"all {plan.jobs} jobs have begun")
+        # Each change after the claims is a beat: what is taken later is taken from a lease that was renewed.
+        _await(lambda: len(read_journal(plan.location, plan.address)) >= 2 * plan.jobs, "all leases were renewed")
 
 
 def _ended_among_rivals(pool: Pool[Beater], plan: Plan, *, fate: str) -> Outcome:

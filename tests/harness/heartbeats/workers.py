@@ -1,6 +1,7 @@
 """What the processes of a trial do: one runs jobs under a `JobManager`, the others look for jobs all the time."""
 
 import asyncio
+import logging
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -62,6 +63,8 @@ class Beater:
 
     def __init__(self, seat: Seat) -> None:
         self._seat = seat
+        # What it logs is expected here, and no test's output; pytest does not hear other processes.
+        logging.getLogger("prompt_studio").addHandler(logging.NullHandler())
 
     @property
     def name(self) -> str:
@@ -105,7 +108,8 @@ class Beater:
                 looks.append(Look(began, clock.now_milliseconds(), None if job is None else job["id"]))
                 if job is not None:
                     database.complete_job(job["id"], lease_token=job["lease_token"], result={"by": self.name})
-                elif is_done(database):
+                    continue
+                if is_done(database):
                     clock.close()
                     return looks
                 threading.Event().wait(plan.poll_seconds)
