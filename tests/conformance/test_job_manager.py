@@ -361,19 +361,19 @@ class TestProcessJob:
     @pytest.mark.parametrize("plain", [True, False], ids=["plain", "async"])
     @pytest.mark.verifies("PS-LEASE-HB-8", "PS-LEASE-HB-10", "INV-RESULT-FENCED")
     def test_tells_the_handler_that_the_job_was_cancelled(self, opened: Open, *, plain: bool) -> None:
-        """A beat every 50 ms, of a lease that no pause of this machine outlasts."""
-        with opened(heartbeat_seconds=0.05) as database:
+        """A beat every 50 ms, of a lease that no pause of this machine outlasts; the operator is on another session."""
+        with opened(heartbeat_seconds=0.05) as database, opened() as operator:
             manager = JobManager(database)
             reasons = []
 
             def plain_handler(context: JobContext) -> object:
-                assert manager.cancel_job(context.job_id)
+                assert operator.cancel_job(context.job_id)
                 assert context.cancellation.wait(LIMIT_SECONDS)
                 reasons.append(context.reason)
                 return "of no use"
 
             async def async_handler(context: JobContext) -> object:
-                assert manager.cancel_job(context.job_id)
+                assert operator.cancel_job(context.job_id)
                 try:
                     return await asyncio.Event().wait()
                 finally:

@@ -18,7 +18,7 @@ from prompt_studio import (
 from prompt_studio.metrics import Ending
 from prompt_studio.running.beats import Loss
 from tests.conformance.stores import LIMIT_SECONDS
-from tests.conformance.working import Counted, Troubled, quick, row, work
+from tests.conformance.working import Counted, Troubled, quick, row, until, work
 
 pytestmark = pytest.mark.conformance
 
@@ -172,6 +172,7 @@ class TestTrouble:
                 worker.stop_processing(0)
 
         seen = worker._metrics = Stopping()
+        seen.stop_after, seen.stop = 1, worker.stop_processing  # if this machine stood still for all of the lease
         assert asyncio.run(asyncio.wait_for(worker.start_processing(), LIMIT_SECONDS))
         assert seen.endings == [Ending.LOST]
         assert seen.lost_for == [Loss.DEADLINE]
@@ -212,6 +213,25 @@ class TestTrouble:
         assert counted.lost_for == [Loss.DEADLINE]
         found = row(worker)
         assert (found["status"], found["result"], found["lease_token"]) == (JobStatus.PROCESSING, None, 1)
+
+    @pytest.mark.verifies("PS-LEASE-HB-6", "PS-LEASE-HB-8")
+    def test_before_a_handler_has_begun_keeps_it_from_beginning(self, worker: JobManager, counted: Counted) -> None:
+        """The first handler blocks the event loop, until the second job is claimed, cancelled, and known to be lost."""
+        called: list[int] = []
+
+        async def handler(context: JobContext) -> None:
+            called.append(context.job_id)
+            until(lambda: row(worker, 2)["status"] is JobStatus.PROCESSING)
+            assert worker.cancel_job(2)
+            until(lambda: len(counted.lost_for) > 0)
+
+        worker.register_handler("evaluation", handler, lease_seconds=3)
+        for _ in range(2):
+            worker.create_job("evaluation", 1, {})
+        assert work(worker, until=2)
+        assert called == [1]
+        assert counted.lost_for == [Loss.CANCELLED]
+        assert sorted(counted.endings) == [Ending.COMPLETED, Ending.LOST]
 
     @pytest.mark.verifies("PS-LEASE-HB-8", "INV-RESULT-FENCED")
     def test_by_which_another_got_the_job_is_told_by_the_closing_call(

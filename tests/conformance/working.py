@@ -1,6 +1,8 @@
 """What tests of a worker share: a metrics that counts and stops, and a real database with trouble in it."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -97,6 +99,14 @@ def row(manager: JobManager, job_id: int = 1) -> JobRow:
     found = manager.db.get_job(job_id)
     assert found is not None
     return found
+
+
+def until(happens: Callable[[], bool]) -> None:
+    """Wait, and block the thread meanwhile."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not happens():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        threading.Event().wait(0.005)
 
 
 def quick(context: JobContext) -> object:

@@ -168,7 +168,10 @@ class Running:
 
     async def _handle(self) -> asyncio.CancelledError | None:
         """Wait for the handler's end, or until it is left; whoever cancels this meanwhile is told afterwards."""
-        if self._registration.is_async:
+        if self.context.cancellation.is_set():  # before it began
+            self._handler = self._loop.create_future()
+            self._handler.cancel()
+        elif self._registration.is_async:
             self._handler = asyncio.ensure_future(self._awaited())
         else:
             self._handler = on_a_thread(f"prompt-studio-job-{self._attempt.job_id}", self._called)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
@@ -83,7 +84,7 @@ class Beater:
                 if context.payload == BLOCKS:
                     threading.Event().wait(plan.job_seconds)
                 else:
-                    await asyncio.sleep(plan.job_seconds)
+                    await idle(plan.job_seconds)
                 return {"by": context.worker_id}
 
             @manager.register_handler("generation")
@@ -134,7 +135,7 @@ class Beater:
                         manager.stop_processing()
                     how = "interrupted"
                     try:
-                        await asyncio.sleep(dice.uniform(0, plan.job_seconds))
+                        await idle(dice.uniform(0, plan.job_seconds))
                         how = "finished"
                     finally:
                         runs.append((context.job_id, context.lease_token, how))
@@ -195,6 +196,13 @@ def can_write(plan: Plan) -> bool:
 def created(database: PromptStudioDatabase, what: str) -> JobRow:
     """A job for a handler that does this."""
     return database.create_job(TYPES[what], 1, what)
+
+
+async def idle(seconds: float) -> None:
+    """Do nothing for so long, as who waits for an LLM."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
 
 
 def burn(seconds: float) -> int:
