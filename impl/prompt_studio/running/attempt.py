@@ -196,6 +196,7 @@ class Running:
         handler = cast("asyncio.Future[Any]", self._handler)
         if not handler.done():
             _log.error("job %s: its handler does not end; its lease does", self._attempt.job_id, extra=self.facts)
+            handler.add_done_callback(self._note_late_end)
             await self._forget()
             return Ended(Ending.LEFT, error=JobStopped(self.context.reason or STOPPING))
         stopped = handler.cancelled()
@@ -218,6 +219,10 @@ class Running:
         except InputError as refused:  # the result is no JSON: nothing was sent
             return await self._failed(refused, retryable=False)
         return await self._answered(completed, Ended(Ending.COMPLETED, result))
+
+    def _note_late_end(self, handler: asyncio.Future[Any]) -> None:
+        error = None if handler.cancelled() else handler.exception()
+        _log.warning("job %s: its handler has ended at last", self._attempt.job_id, exc_info=error, extra=self.facts)
 
     async def _failed(self, error: BaseException, *, retryable: bool) -> Ended:
         _log.warning("job %s failed", self._attempt.job_id, exc_info=error, extra=self.facts)
