@@ -1,15 +1,19 @@
 """Who listens hears when a job is queued, when that is committed, and also when its session was lost meanwhile."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Final
 
 import pytest
 
-from prompt_studio import JobRow, PromptStudioDatabase, Settings, StoreUnavailable
+from prompt_studio import JobManager, JobRow, PromptStudioDatabase, Settings, StoreUnavailable
+from prompt_studio.metrics import Ending
+from prompt_studio.running import polling, wake_up
 from prompt_studio.storage.claims import Listener
 from prompt_studio.storage.postgres import connection as connection_module
 from prompt_studio.storage.postgres.connection import Handle, hears
+from tests.conformance.working import Counted, Troubled, quick
 from tests.faults.server_sessions import Stranger
 
 MARKER: Final = "until here"
@@ -160,3 +164,46 @@ class TestAListener:
         assert listener.wait(0) is False
         held = observer.run(f"SELECT state, backend_xmin IS NULL AS free {LISTENERS}")
         assert held == [{"state": "idle", "free": True}]
+
+
+class TestAWorker:
+    """It would look by itself after an hour only."""
+
+    @pytest.fixture
+    def work(self, postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+        monkeypatch.setattr(polling, "FIRST_PAUSE_SECONDS", 3600.0)
+        monkeypatch.setattr(wake_up, "TROUBLE_SECONDS", 0.01)
+
+        def until_one_job_is_done(when_idle: Callable[[], object]) -> None:
+            counted = Counted()
+            with Troubled(postgres_database, "tester", settings=Settings()) as database:
+                manager = JobManager(database, poll_seconds=3600, metrics=counted)
+                manager.register_handler("evaluation", quick)
+                counted.stop_after, counted.stop = 1, manager.stop_processing
+                looks: list[int] = []
+
+                def look() -> None:
+                    looks.append(len(looks))
+                    if len(looks) == 2:  # the first, and the one at which the listener has begun
+                        when_idle()
+
+                database.on_acquired = look
+                assert asyncio.run(asyncio.wait_for(manager.start_processing(), LONG))
+                assert counted.endings == [Ending.COMPLETED]
+
+        return until_one_job_is_done
+
+    def test_is_woken_by_a_new_job(
+        self, served: PromptStudioDatabase, work: Callable[[Callable[[], object]], None]
+    ) -> None:
+        work(lambda: served.create_job("evaluation", 1, {}))
+
+    def test_whose_listener_is_lost_looks_again_when_it_is_back(
+        self, served: PromptStudioDatabase, observer: Stranger, work: Callable[[Callable[[], object]], None]
+    ) -> None:
+        def cut_off() -> None:
+            listeners = [row["pid"] for row in observer.run(f"SELECT pid {LISTENERS}")]
+            served.create_job("evaluation", 1, {})
+            observer.end(*listeners)
+
+        work(cut_off)

@@ -10,12 +10,16 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Final
 
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 
-from prompt_studio import JobStatus, PromptStudioDatabase
+from prompt_studio import JobStatus, PromptStudioDatabase, Settings
+from tests.conformance.stores import await_farewell
 
 pytestmark = pytest.mark.processes
 
@@ -53,9 +57,9 @@ async def never(context: JobContext):
 class Worker:
     """A worker process, whose log can be waited for."""
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
+    def __init__(self, directory: Path, *arguments: str, database: str = "jobs.db") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "prompt_studio", "work", "--database", "jobs.db", *arguments],
+            [sys.executable, "-m", "prompt_studio", "work", "--database", database, *arguments],
             cwd=directory,
             env=os.environ | {"PYTHONWARNINGS": "error"},
             stdout=subprocess.PIPE,
@@ -230,3 +234,24 @@ class TestASignal:
         job = database.get_job(1)
         assert job is not None
         assert (job["status"], job["executions"]) == (JobStatus.PROCESSING, 1)
+
+
+class TestOnAServer:
+    @pytest.mark.verifies("PS-LEASE-HB-11", "INV-LOCKS-MATCH")
+    def test_works_and_leaves_no_session_behind(self, postgres_database: str, tmp_path: Path) -> None:
+        (tmp_path / "tasks.py").write_text(TASKS, encoding="utf-8")
+        with PromptStudioDatabase(postgres_database, "tester", settings=Settings()) as database:
+            database.create_job("evaluation", 1, "well")
+            worker = Worker(tmp_path, "--handlers", "tasks:handlers", database=postgres_database)
+            try:
+                worker.await_line("job 1: completed")
+                worker.signal(signal.SIGTERM)
+                code, told = worker.ended()
+            finally:
+                worker.close()
+            job = database.get_job(1)
+        assert (code, "stopped in order" in told) == (0, True)
+        assert job is not None
+        assert job["result"] == "well"
+        with closing(psycopg.connect(postgres_database, autocommit=True, row_factory=dict_row)) as session:
+            await_farewell(session)
