@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol
 import pytest
 
 from prompt_studio import JobManager, JobRow, PromptStudioDatabase
-from tests.conformance.stores import LIMIT_SECONDS, Door, PostgresStore, Store, postgres_store, sqlite_store
+from tests.conformance.stores import Door, PostgresStore, Store, postgres_store, sqlite_store
 from tests.conformance.virtual_time import VirtualClock
-from tests.conformance.working import NEVER, Counted, Troubled
+from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled
 from tests.harness.postgres_server import Server
 
 FULL_BACK_OFF = 1000

@@ -12,8 +12,9 @@ from prompt_studio import JobRow, Metrics, Outcome, PromptStudioDatabase, StoreU
 from prompt_studio.running.beats import Loss, Pace, pace
 from prompt_studio.running.heartbeat import Attempt, Heartbeat, Holding, beating_database
 from tests.conformance.conftest import Create, Open
-from tests.conformance.stores import LIMIT_SECONDS, Store
+from tests.conformance.stores import Store
 from tests.conformance.virtual_time import VirtualClock
+from tests.conformance.working import LIMIT_SECONDS
 
 pytestmark = pytest.mark.conformance
 

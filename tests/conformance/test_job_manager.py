@@ -25,7 +25,7 @@ from prompt_studio import (
 )
 from prompt_studio.running.beats import Loss
 from tests.conformance.conftest import Open
-from tests.conformance.stores import LIMIT_SECONDS
+from tests.conformance.working import LIMIT_SECONDS
 
 pytestmark = pytest.mark.conformance
 

@@ -17,8 +17,7 @@ from prompt_studio import (
 )
 from prompt_studio.metrics import Ending
 from prompt_studio.running.beats import Loss
-from tests.conformance.stores import LIMIT_SECONDS
-from tests.conformance.working import Counted, Troubled, quick, row, until, work
+from tests.conformance.working import LIMIT_SECONDS, Counted, Troubled, quick, row, until, work
 
 pytestmark = pytest.mark.conformance
 

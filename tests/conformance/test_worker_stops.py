@@ -7,8 +7,7 @@ import pytest
 
 from prompt_studio import JobContext, JobManager, JobStatus, JobStopped, StoreUnavailable
 from prompt_studio.metrics import Ending
-from tests.conformance.stores import LIMIT_SECONDS
-from tests.conformance.working import Counted, Troubled, quick, row, work
+from tests.conformance.working import LIMIT_SECONDS, Counted, Troubled, quick, row, work
 
 pytestmark = pytest.mark.conformance
 
