@@ -30,6 +30,7 @@ from prompt_studio.errors import (
     StoreUnavailable,
     TransientConflict,
 )
+from prompt_studio.job_manager import JobManager
 from prompt_studio.jobs import (
     IdempotencyRecord,
     JobRow,
@@ -40,8 +41,10 @@ from prompt_studio.jobs import (
     Outcome,
     OutcomeKind,
 )
+from prompt_studio.metrics import Metrics
 from prompt_studio.migration import migrate
 from prompt_studio.migration_report import MigrationReport
+from prompt_studio.running.handlers import Handlers, JobContext, JobStopped, NotRetryable
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 
 __all__ = [
@@ -51,20 +54,26 @@ __all__ = [
     "ConflictError",
     "DatabaseError",
     "EntityGone",
+    "Handlers",
     "IdempotencyMismatch",
     "IdempotencyRecord",
     "InputError",
     "InvariantViolation",
     "IterationPage",
     "IterationRow",
+    "JobContext",
+    "JobManager",
     "JobRequest",
     "JobRow",
     "JobStats",
     "JobStatus",
+    "JobStopped",
     "JobType",
     "LeaseStats",
+    "Metrics",
     "MigrationReport",
     "MissingReference",
+    "NotRetryable",
     "OptimizationPage",
     "OptimizationRow",
     "OptimizationStatus",

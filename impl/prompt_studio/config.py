@@ -6,18 +6,23 @@ is not as long as its owner thinks is a job that runs twice.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from prompt_studio.errors import InputError
-from prompt_studio.values import flag, number, shown, whole_number
+from prompt_studio.values import flag, number, positive_number, shown, whole_number
 
 LEASE_SECONDS_VARIABLE: Final = "TLDW_PS_JOB_LEASE_SECONDS"
+HEARTBEAT_SECONDS_VARIABLE: Final = "TLDW_PS_HEARTBEAT_SECONDS"
 SQLITE_WAL_VARIABLE: Final = "TLDW_PS_SQLITE_WAL"
 LEASE_SECONDS_MAX: Final = 3600
 LEASE_SECONDS_DEFAULT: Final = 60
+
+_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+"""A number as people write one: `float` would also read "nan", "infinity", "1_0" and the digits of any script."""
 
 _WORDS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
@@ -28,14 +33,18 @@ class Settings:
 
     Attributes:
         lease_seconds: the length of a lease when the caller names none.
+        heartbeat_seconds: how often a `JobManager` renews the lease of a running job; None: at a third of its lease.
         sqlite_wal: write-ahead log (readers and a writer do not wait for each other) or a rollback journal.
         idempotency_retention_seconds: how long a key stands for its entity; None is for ever.
         write_retry_seconds: how long a call waits for other sessions before it gives up with TransientConflict.
         advisory_locks: Postgres: a claimed job is also held by an advisory lock of its worker's session.
         patience_seconds: how long a worker may be refused one queued job by its lock; None: as long as its lease.
         pool_connections: Postgres: how many connections there are at most, beside the one that holds locks.
-        statement_seconds: Postgres: the longest that one statement may run. Without an answer for five seconds more,
-            its session ends.
+        statement_seconds: Postgres: the longest that one statement may run.
+        answer_seconds: Postgres: how much later than that an answer may come, before its session ends. The server ends
+            a statement in time, unless it stands still, or its host does, or the network.
+        notifications: Postgres: listening workers are told when a job is queued, so that they need not wait for their
+            next look. Each such commit then waits for the one before it, for a moment.
         idle_in_transaction_seconds: Postgres: the longest pause within a transaction before the server ends it.
         transaction_pooler: Postgres: between us and the server there is a proxy that changes server connections between
             transactions. Nothing is prepared and there are no locks. No session is set up: the role must have the
@@ -43,6 +52,7 @@ class Settings:
     """
 
     lease_seconds: int = LEASE_SECONDS_DEFAULT
+    heartbeat_seconds: float | None = None
     sqlite_wal: bool = True
     idempotency_retention_seconds: int | None = None
     write_retry_seconds: float = 5.0
@@ -50,11 +60,15 @@ class Settings:
     patience_seconds: int | None = None
     pool_connections: int = 10
     statement_seconds: float = 30.0
+    answer_seconds: float = 5.0
+    notifications: bool = True
     idle_in_transaction_seconds: float = 60.0
     transaction_pooler: bool = False
 
     def __post_init__(self) -> None:
         whole_number("lease_seconds", self.lease_seconds, 1, LEASE_SECONDS_MAX)
+        if self.heartbeat_seconds is not None:
+            positive_number("heartbeat_seconds", self.heartbeat_seconds)
         flag("sqlite_wal", self.sqlite_wal)
         if self.idempotency_retention_seconds is not None:
             whole_number("idempotency_retention_seconds", self.idempotency_retention_seconds, 1, 10**10)
@@ -64,6 +78,8 @@ class Settings:
             whole_number("patience_seconds", self.patience_seconds, 0, LEASE_SECONDS_MAX)
         whole_number("pool_connections", self.pool_connections, 1, 1_000)
         number("statement_seconds", self.statement_seconds, 0.1, LEASE_SECONDS_MAX)
+        number("answer_seconds", self.answer_seconds, 0.01, LEASE_SECONDS_MAX)
+        flag("notifications", self.notifications)
         number("idle_in_transaction_seconds", self.idle_in_transaction_seconds, 0.1, LEASE_SECONDS_MAX)
         if flag("transaction_pooler", self.transaction_pooler) and self.advisory_locks:
             raise InputError(
@@ -77,7 +93,11 @@ class Settings:
         Raises:
             InputError: a variable is set to something that its rule does not allow.
         """
-        return cls(lease_seconds=_lease_seconds(environment), sqlite_wal=_sqlite_wal(environment))
+        return cls(
+            lease_seconds=_lease_seconds(environment),
+            heartbeat_seconds=_heartbeat_seconds(environment),
+            sqlite_wal=_sqlite_wal(environment),
+        )
 
 
 def _lease_seconds(environment: Mapping[str, str]) -> int:
@@ -91,6 +111,19 @@ def _lease_seconds(environment: Mapping[str, str]) -> int:
             f"not {shown(text)}: correct it, or unset it for the default"
         )
     return int(text)
+
+
+def _heartbeat_seconds(environment: Mapping[str, str]) -> float | None:
+    text = environment.get(HEARTBEAT_SECONDS_VARIABLE, "").strip()
+    if text in {"", "0"}:
+        return None
+    seconds = float(text) if _DECIMAL.fullmatch(text) else math.nan
+    if not 0 < seconds < math.inf:
+        raise InputError(  # impl: PS-LEASE-HB-4
+            f"{HEARTBEAT_SECONDS_VARIABLE} must be a finite number of seconds above 0, not {shown(text)}: correct it, "
+            "or unset it for a third of the lease"
+        )
+    return seconds
 
 
 def _sqlite_wal(environment: Mapping[str, str]) -> bool:

@@ -38,6 +38,7 @@ from prompt_studio.project_calls import ProjectCalls
 from prompt_studio.prompt_calls import PromptCalls
 from prompt_studio.storage.api import Store
 from prompt_studio.storage.capabilities import BackendType, Capabilities
+from prompt_studio.storage.claims import Listener, LockCounts
 from prompt_studio.storage.keyed_creates import Key
 from prompt_studio.storage.opening import dialect_of
 from prompt_studio.storage.sql_store import SqlStore
@@ -88,6 +89,7 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
             StoreUnavailable: it cannot be opened; the message says why and what to do.
             TransientConflict: others kept it locked for too long.
         """
+        self._location, self._clock = location, clock
         self._client_id = values.text("client_id", client_id)
         self._settings = Settings.from_environment(os.environ) if settings is None else settings
         self._jitter = random_spread if jitter is None else jitter
@@ -108,9 +110,29 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         return self._store.backend_type
 
     @property
+    def client_id(self) -> str:
+        """Who makes the jobs."""
+        return self._client_id
+
+    @property
+    def settings(self) -> Settings:
+        """With what it was opened."""
+        return self._settings
+
+    @property
     def capabilities(self) -> Capabilities:
         """What this database can do."""
         return self._store.capabilities
+
+    def opened_again(self, settings: Settings) -> Self:
+        """The same database once more, with connections of its own and other settings; closing it is the caller's.
+
+        Raises:
+            DatabaseError: as on opening.
+        """
+        return type(self)(
+            self._location, self._client_id, settings=settings, clock=self._clock, jitter=self._jitter, create=False
+        )
 
     def close(self) -> None:
         """Close all connections of this process; later calls raise StoreUnavailable. Closing twice is allowed."""
@@ -218,6 +240,10 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         """Counts by status and type, mean duration, success rate: the queue at one instant."""
         return self._store.job_stats()
 
+    def get_lock_counts(self) -> LockCounts:
+        """What happened to advisory locks since this object opened the database; nothing, where there are none."""
+        return self._store.lock_counts()
+
     def get_lease_stats(self, warn_seconds: int = 30) -> LeaseStats:
         """How many leases are live, end within `warn_seconds` (1..3600), or have expired."""
         return self._store.lease_stats(values.whole_number("warn_seconds", warn_seconds, 1, LEASE_SECONDS_MAX))
@@ -290,6 +316,18 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
     def release_job(self, job_id: int, *, lease_token: int | None) -> Outcome:
         """Applied: the job is queued again as if this attempt had not begun, and available at once."""
         return self._store.release(values.row_id("job_id", job_id), _token("release_job", lease_token))
+
+    def forget_lease(self, job_id: int, *, lease_token: int | None) -> None:
+        """Stop working on a job without a word to its row, as who learns that its lease is lost.
+
+        On Postgres the job's advisory lock is given back, if it is held for this attempt. The row stays as it is, and
+        a lease that has not ended ends by itself.
+        """
+        self._store.forget_lease(values.row_id("job_id", job_id), _token("forget_lease", lease_token))
+
+    def listener(self) -> Listener | None:
+        """Somebody who hears when a job is queued; None where the database cannot say so, and one has to look."""
+        return self._store.listener()
 
     def cancel_job(self, job_id: int, *, reason: str | None = None) -> Outcome:
         """Applied: nobody will begin the job, and whoever works on it will be refused.

@@ -1,19 +1,16 @@
-"""The command `migrate`, as a function from its arguments to what it prints and its exit code."""
+"""The command `migrate`: what it takes, and what it answers."""
 
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
-from collections.abc import Sequence
+from argparse import Namespace
 from dataclasses import asdict
-from typing import Final, NamedTuple
+from typing import Final
 
+from prompt_studio.command import DONE, NOT_DONE, Answer, Commands
 from prompt_studio.errors import DatabaseError, InputError
 from prompt_studio.migration import migrate
 from prompt_studio.storage.migrating import UTC
-
-DONE: Final = 0
-NOT_DONE: Final = 1
 
 _EPILOG: Final = (
     "Stop the programs that use the database first, and look at a dry run. Everything happens in one transaction: "
@@ -22,17 +19,8 @@ _EPILOG: Final = (
 )
 
 
-class Answer(NamedTuple):
-    """What a command prints, and its exit code."""
-
-    text: str
-    code: int
-
-
-def parser() -> ArgumentParser:
-    """What `python -m prompt_studio` understands."""
-    root = ArgumentParser(prog="python -m prompt_studio", description="The job queue of Prompt Studio.")
-    commands = root.add_subparsers(dest="command", required=True)
+def add_to(commands: Commands) -> None:
+    """Teach the program this command."""
     command = commands.add_parser(
         "migrate",
         help="bring a database to this version of the schema",
@@ -48,12 +36,11 @@ def parser() -> ArgumentParser:
         help="the zone of old times that have none, on Postgres (UTC); a dry run says which the server's is",
     )
     command.add_argument("--json", action="store_true", help="print the report as JSON")
-    return root
+    command.set_defaults(run=answer)
 
 
-def answer(arguments: Sequence[str]) -> Answer:
+def answer(asked: Namespace) -> Answer:
     """Run the command."""
-    asked = parser().parse_args(arguments)
     try:
         report = migrate(asked.database, dry_run=asked.dry_run, timezone=asked.timezone)
     except (DatabaseError, InputError) as error:

@@ -67,6 +67,13 @@ def number(argument: str, value: object, low: float, high: float) -> float:
     return value
 
 
+def positive_number(argument: str, value: object) -> float:
+    """A finite number above 0, whole or not."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise InputError(f"{argument} must be a finite number above 0, not {shown(value)}")
+    return value
+
+
 def flag(argument: str, value: object) -> bool:
     """True or False and nothing that Python takes for them: the text "false" is true."""
     if not isinstance(value, bool):

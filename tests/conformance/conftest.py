@@ -6,9 +6,10 @@ from typing import Any, Final, Protocol
 
 import pytest
 
-from prompt_studio import JobRow, PromptStudioDatabase
+from prompt_studio import JobManager, JobRow, PromptStudioDatabase
 from tests.conformance.stores import Door, PostgresStore, Store, postgres_store, sqlite_store
 from tests.conformance.virtual_time import VirtualClock
+from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled
 from tests.harness.postgres_server import Server
 
 FULL_BACK_OFF = 1000
@@ -112,3 +113,24 @@ def raw(database: PromptStudioDatabase, store: Store) -> Door:
     """The tables by themselves, which are there since the database is opened."""
     assert database.count_jobs() == 0
     return store.door()
+
+
+@pytest.fixture
+def troubled(store: Store) -> Iterator[Troubled]:
+    with Troubled(store.location, "tester", settings=store.settings(), clock=store.clock) as database:
+        yield database
+
+
+@pytest.fixture
+def counted() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+def worker(troubled: Troubled, counted: Counted) -> JobManager:
+    """A manager for real work, which a test stops by what `counted` counts."""
+    manager = JobManager(
+        troubled, worker_id="me", poll_seconds=0.05, grace_seconds=NEVER, settle_seconds=LIMIT_SECONDS, metrics=counted
+    )
+    counted.stop = manager.stop_processing
+    return manager

@@ -32,6 +32,31 @@ class TestFromEnvironment:
         with pytest.raises(InputError, match=r"TLDW_PS_JOB_LEASE_SECONDS must be a whole number .*1 to 3600"):
             Settings.from_environment({"TLDW_PS_JOB_LEASE_SECONDS": text})
 
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [("", None), ("0", None), (" 0 ", None), ("5", 5), ("0.25", 0.25), (".5", 0.5), ("+2.", 2), ("1e9", 1e9)],
+    )
+    @pytest.mark.verifies("PS-LEASE-HB-4")
+    def test_reads_the_interval_between_beats(self, text: str, seconds: float | None) -> None:
+        assert Settings.from_environment({"TLDW_PS_HEARTBEAT_SECONDS": text}).heartbeat_seconds == seconds
+
+    @pytest.mark.parametrize(
+        "text", ["abc", "-5", "nan", "inf", "-inf", "infinity", "0.0", "-0", "1e999", "1_0", "\u0661", "0x5", "5 s"]
+    )
+    @pytest.mark.verifies("PS-LEASE-HB-4", "PS-INPUT-5")
+    def test_refuses_what_is_no_interval(self, text: str) -> None:
+        with pytest.raises(InputError, match=r"TLDW_PS_HEARTBEAT_SECONDS must be a finite number of seconds above 0"):
+            Settings.from_environment({"TLDW_PS_HEARTBEAT_SECONDS": text})
+
+    @pytest.mark.verifies("PS-LEASE-HB-4")
+    def test_refuses_a_bad_interval_when_a_database_is_opened(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TLDW_PS_HEARTBEAT_SECONDS", "abc")
+        with pytest.raises(InputError, match="'abc': correct it, or unset it for a third of the lease"):
+            PromptStudioDatabase(tmp_path / "jobs.db", "tester")
+        assert list(tmp_path.iterdir()) == []
+
     @pytest.mark.parametrize("text", ["1", "true", "YES", " on "])
     def test_turns_the_write_ahead_log_on(self, text: str) -> None:
         assert Settings.from_environment({"TLDW_PS_SQLITE_WAL": text}).sqlite_wal is True
@@ -53,6 +78,13 @@ class TestSettings:
         [
             ("lease_seconds", 0),
             ("lease_seconds", True),
+            ("heartbeat_seconds", 0),
+            ("heartbeat_seconds", -1.0),
+            ("heartbeat_seconds", True),
+            ("heartbeat_seconds", float("inf")),
+            ("heartbeat_seconds", float("nan")),
+            ("answer_seconds", 0),
+            ("notifications", 1),
             ("sqlite_wal", "no"),
             ("idempotency_retention_seconds", 0),
             ("idempotency_retention_seconds", 1.5),

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from prompt_studio import DatabaseError, PromptStudioDatabase, Settings, StoreUnavailable
-from prompt_studio.storage.postgres import connection as connection_module
 from prompt_studio.storage.postgres.connection import PerProcess
 from prompt_studio.storage.statements import Statement
 from tests.conformance.rows import claimed
@@ -63,12 +62,9 @@ class TestAnOutage:
 class TestAServerProcessThatStandsStill:
     @pytest.mark.parametrize("lent", [True, False], ids=["of the pool", "of the worker"])
     @pytest.mark.verifies("PS-FAULTS-1", "PS-FAULTS-2", "INV-LOCKS-MATCH")
-    def test_is_left_when_its_answer_is_overdue(
-        self, private_server: PrivateServer, monkeypatch: pytest.MonkeyPatch, *, lent: bool
-    ) -> None:
-        monkeypatch.setattr(connection_module, "ANSWER_SECONDS_MAX", 0.1)
+    def test_is_left_when_its_answer_is_overdue(self, private_server: PrivateServer, *, lent: bool) -> None:
         dsn = private_server.dsn(private_server.create_database())
-        settings = replace(BRIEF, statement_seconds=0.1)
+        settings = replace(BRIEF, statement_seconds=0.1, answer_seconds=0.1)
         with PromptStudioDatabase(dsn, "tester", settings=settings) as database, stranger_at(dsn) as stranger:
             job = database.create_job("evaluation", 1, {})
             claimed(database)

@@ -10,14 +10,14 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from prompt_studio import PromptStudioDatabase, Settings
-from prompt_studio.storage.postgres.claims import LockCounts
+from prompt_studio.storage.claims import LockCounts
 from tests.harness.postgres_server import shared_server
 from tests.harness.shared_time import MachineTime, MappedTime, Readable, SequenceTime, ServerTime, SharedTime
 
@@ -157,8 +157,7 @@ def _postgres_dispose(address: str) -> None:
 
 def lock_counts(database: PromptStudioDatabase) -> LockCounts:
     """What happened at the advisory gate of an opened database; nothing, where there are no locks."""
-    counts = getattr(cast("Any", database)._store._claims, "counts", LockCounts())
-    return cast("LockCounts", counts)
+    return database.get_lock_counts()
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

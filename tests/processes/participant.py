@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from prompt_studio.storage.postgres.claims import LockCounts
+from prompt_studio.storage.claims import LockCounts
 from tests.harness.history import Scope, Seen, Told
 from tests.harness.locations import Location, lock_counts
 from tests.harness.processes import LIMIT_SECONDS, Seat, Trouble

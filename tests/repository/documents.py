@@ -7,6 +7,7 @@ from typing import Final
 _LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _PYTHON: Final = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SHELL: Final = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING: Final = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
 _CODE: Final = re.compile(r"^```\S*\n(.*?)^```$|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 _MAKE: Final = re.compile(r"(?:^|[\s;&(])make(?: +[A-Z_]+=\S+)* +([a-z][a-z-]*)")
@@ -48,3 +49,8 @@ def missing_targets(path: str, text: str, makefile: str) -> list[str]:
 def python_blocks(text: str) -> list[str]:
     """The page's examples."""
     return _PYTHON.findall(text)
+
+
+def shell_blocks(text: str) -> list[str]:
+    """The page's commands."""
+    return _SHELL.findall(text)

@@ -28,6 +28,7 @@ from prompt_studio.jobs import (
     Outcome,
 )
 from prompt_studio.storage.capabilities import BackendType, Capabilities
+from prompt_studio.storage.claims import Listener, LockCounts
 from prompt_studio.storage.entity_operations import Page
 from prompt_studio.storage.job_operations import NewJob
 from prompt_studio.storage.keyed_creates import Key, Made, Once
@@ -168,6 +169,15 @@ class JobStore(Protocol):
 
     def release(self, job_id: int, lease_token: int) -> Outcome:
         """Give an attempt back."""
+
+    def forget_lease(self, job_id: int, lease_token: int) -> None:
+        """Stop working on an attempt, without a word to the row."""
+
+    def listener(self) -> Listener | None:
+        """Hear when a job was queued."""
+
+    def lock_counts(self) -> LockCounts:
+        """What happened to advisory locks."""
 
     def lookup_idempotency(self, key: Key) -> int | None:
         """What a key stands for."""

@@ -25,8 +25,10 @@ class Capabilities:
         advisory_locks: a claimed job is also held by a lock of its worker's session.
         one_writer: write transactions of all sessions follow one another, so a claim never has to skip a held row.
         in_one_file: the whole database is one file that can be copied, deleted or made read-only.
+        notifications: who listens hears when a job is queued.
     """
 
     advisory_locks: bool
     one_writer: bool
     in_one_file: bool
+    notifications: bool

@@ -7,12 +7,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from prompt_studio.errors import DatabaseError
 from prompt_studio.jobs import ClosedBy, JobRow, Outcome
 from prompt_studio.storage.dialect import Dialect, Parameters, Row
 from prompt_studio.storage.transactions import Session, Sessions
+
+
+@dataclass
+class LockCounts:
+    """What happened at the advisory gate since the database was opened.
+
+    Attributes:
+        attempts: how often a lock was tried.
+        acquired: how often it was got.
+        unlocked: how often one was given back.
+        refused: another session had the lock of a queued job, which was passed by.
+        without_lock: a job was claimed although another session has its lock: it had expired, or patience was lost.
+        unlock_errors: the server said that we do not have a lock that we wanted to give back: a defect.
+        sessions_lost: the worker session ended, and its locks with it.
+    """
+
+    attempts: int = 0
+    acquired: int = 0
+    unlocked: int = 0
+    refused: int = 0
+    without_lock: int = 0
+    unlock_errors: int = 0
+    sessions_lost: int = 0
+
+
+class Listener(Protocol):
+    """Somebody who hears when a job was queued; used by one thread."""
+
+    def wait(self, seconds: float) -> bool:
+        """Whether a job may have been queued, as soon as it may, and False after so many seconds without one.
+
+        True also when it cannot be known, as at the first call: what happened before nobody has heard.
+
+        Raises:
+            StoreUnavailable: the session was lost; the next call begins another.
+        """
+
+    def close(self) -> None:
+        """Hear nothing any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +79,10 @@ class Claim(Protocol):
 class Claims(Protocol):
     """How jobs are claimed in one opened database."""
 
+    @property
+    def counts(self) -> LockCounts:
+        """What happened to advisory locks until now; it goes on."""
+
     def session(self) -> Session:
         """Where closing calls run."""
 
@@ -52,6 +95,12 @@ class Claims(Protocol):
     def moved(self, outcome: Outcome) -> None:
         """Hear what an operator's move was answered."""
 
+    def forget(self, job_id: int, lease_token: int) -> None:
+        """Hear that nobody here works under this token any more, whatever the row says."""
+
+    def listener(self) -> Listener | None:
+        """Somebody who hears when a job was queued, where the database can say so."""
+
     def close(self) -> None:
         """Give everything back."""
 
@@ -62,6 +111,7 @@ class OneWriterClaims:
     def __init__(self, dialect: Dialect, sessions: Sessions) -> None:
         self._dialect = dialect
         self._sessions = sessions
+        self.counts: Final = LockCounts()
 
     def session(self) -> Session:
         """This thread's session."""
@@ -77,6 +127,13 @@ class OneWriterClaims:
 
     def moved(self, outcome: Outcome) -> None:
         """There is nothing to give back."""
+
+    def forget(self, job_id: int, lease_token: int) -> None:
+        """There is nothing to give back."""
+
+    def listener(self) -> Listener | None:
+        """A file says nothing to anybody."""
+        return None
 
     def close(self) -> None:
         """There is nothing to give back."""

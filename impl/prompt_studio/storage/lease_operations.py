@@ -9,6 +9,7 @@ from typing import Final
 
 from prompt_studio.errors import TransientConflict
 from prompt_studio.jobs import ClosedBy, JobRow, JobStatus, JobType, Outcome
+from prompt_studio.storage.claims import Listener
 from prompt_studio.storage.operations import MILLISECONDS, Operations, wanted_types
 from prompt_studio.storage.outcomes import applied, refused_move, refused_owner, refused_token
 from prompt_studio.storage.transactions import Session
@@ -87,6 +88,14 @@ class LeaseOperations(Operations):
     def release(self, job_id: int, lease_token: int) -> Outcome:
         """The attempt did not take place."""
         return self._with_token("release_job", job_id, lease_token, ClosedBy.RELEASE, {})
+
+    def forget_lease(self, job_id: int, lease_token: int) -> None:
+        """Nobody here works under this token any more; the row is left as it is."""
+        self._claims.forget(job_id, lease_token)
+
+    def listener(self) -> Listener | None:
+        """Somebody who hears when a job was queued."""
+        return self._claims.listener()
 
     def _with_token(
         self, name: str, job_id: int, lease_token: int, closing: ClosedBy | None, more: Mapping[str, object]

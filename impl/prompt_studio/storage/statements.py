@@ -58,6 +58,7 @@ class Language:
         clock: a common table expression that `now` reads; None where the database needs none.
         instant: a reading of the clock, for a statement that says itself when to read it, and so makes its own `clock`.
         stamp: the clock in the form that times have in tables which the host application may have brought.
+        wakes: what a statement that queues a job adds to its answer, so that workers who listen hear of it.
     """
 
     now: str
@@ -67,6 +68,7 @@ class Language:
     clock: str | None = None
     instant: str | None = None
     stamp: str = "${now}"
+    wakes: str = ""
 
 
 class Statements:
@@ -144,6 +146,11 @@ def _rendered(name: str, text: str, language: Language) -> str:
     if language.clock is not None and "${now}" in text and not ("${clock}" in text or "${instant}" in text):
         text = "WITH ${clock} " + text
     sql = _PARAMETER.sub(lambda match: language.placeholder(match[1]), text.rstrip(";"))
-    words = {"now": language.now, "milliseconds": language.milliseconds, "epoch": language.epoch}
+    words = {
+        "now": language.now,
+        "milliseconds": language.milliseconds,
+        "epoch": language.epoch,
+        "wakes": language.wakes,
+    }
     # The name travels with the text, so that a database's own list of running statements can be read.
     return f"/* {name} */ " + Template(sql).substitute(words, clock=language.clock, instant=language.instant)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prompt_studio.jobs import JobStats, JobStatus, JobType, LeaseStats
+from prompt_studio.storage.claims import LockCounts
 from prompt_studio.storage.operations import MILLISECONDS, Operations
 
 
@@ -28,6 +31,10 @@ class Statistics(Operations):
             "queue_depth": by_status[JobStatus.QUEUED],
             "processing": by_status[JobStatus.PROCESSING],
         }
+
+    def lock_counts(self) -> LockCounts:
+        """What happened to advisory locks since the database was opened."""
+        return replace(self._claims.counts)
 
     def lease_stats(self, warn_seconds: int) -> LeaseStats:
         """How many leases are live, how many of those end within `warn_seconds`, and how many have expired."""

@@ -56,6 +56,16 @@ TWO_SESSIONS: Final = (
         {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),), "time": (TICK,)},
     ),
     Scenario("renew, reclaim", EXPIRED, {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),)}),
+    Scenario(
+        "renew, cancel",
+        LEASED,
+        {"a": (op.Renew(session="a", lease=LEASE, **TOKEN),), "b": (op.Cancel(session="b", job_id=1),)},
+    ),
+    Scenario(
+        "renew, complete",
+        LEASED,
+        {"a": (op.Renew(session="a", lease=LEASE, **TOKEN),), "b": (op.Complete(session="b", **TOKEN),)},
+    ),
     Scenario("complete, reclaim", EXPIRED, {"a": (acquire("a"),), "b": (op.Complete(session="b", **TOKEN),)}),
     Scenario(
         "fail, acquire",
@@ -206,6 +216,11 @@ TWO_SESSIONS: Final = (
         {"a": (op.Renew(session="a", lease=LEASE, **TOKEN),), "b": (acquire("b"),), "fate": STOPPED},
     ),
     Scenario(
+        "renew, missed beats, renew",
+        LEASED,
+        {"a": (op.Renew(session="a", lease=LEASE, **TOKEN),) * 2, "b": (acquire("b"),), "fate": STOPPED},
+    ),
+    Scenario(
         "acquire, stopped past the lease, complete",
         (job(),),
         {"a": (acquire("a"), Mine(op.Complete)), "b": (acquire("b"),), "fate": STOPPED},
@@ -311,6 +326,7 @@ LONG: Final = frozenset(
         "acquire, stopped past the lease, complete",
         "requeue under a lock, acquire past one's patience",
         "create once, another user's",
+        "renew, missed beats, renew",
     }
 )
 """Those of two sessions with too many orders for each run; `pytest -m soak` plays them all."""

@@ -18,10 +18,11 @@ from typing import Any, Final
 from prompt_studio.config import Settings
 from prompt_studio.errors import DatabaseError, StoreUnavailable, TransientConflict
 from prompt_studio.jobs import ClosedBy, JobRow, Outcome, OutcomeKind
-from prompt_studio.storage.claims import Claim, Step, claimed_job
+from prompt_studio.storage.claims import Claim, Listener, LockCounts, Step, claimed_job
 from prompt_studio.storage.dialect import Dialect, Parameters, Row
 from prompt_studio.storage.patience import Patience
 from prompt_studio.storage.postgres.connection import PostgresConnection
+from prompt_studio.storage.postgres.listening import PostgresListener
 from prompt_studio.storage.transactions import Session, Sessions, held
 
 _log: Final = logging.getLogger(__name__)
@@ -32,23 +33,6 @@ REFUSALS_MAX: Final = 10_000
 
 Attempt = tuple[int, int]
 """A job's id and the fencing token that its row has."""
-
-
-@dataclass
-class LockCounts:
-    """What happened at the advisory gate since the database was opened.
-
-    Attributes:
-        refused: another session had the lock of a queued job, which was passed by.
-        without_lock: a job was claimed although another session has its lock: it had expired, or patience was lost.
-        unlock_errors: the server said that we do not have a lock that we wanted to give back: a defect.
-        sessions_lost: the worker session ended, and its locks with it.
-    """
-
-    refused: int = 0
-    without_lock: int = 0
-    unlock_errors: int = 0
-    sessions_lost: int = 0
 
 
 @dataclass
@@ -75,6 +59,8 @@ class PostgresClaims:
         """When the lock of a queued job was first refused, by the database's clock. The worker loses patience, and not
         his session: where sessions end whenever they idle, a job that somebody has locked would be stranded else."""
         self._sessions = sessions
+        self._connect = connect
+        self._listens = dialect.capabilities.notifications
         self._connection = connect()
         self._worker = sessions.opened(self._connection)
         self._memory = Memory()
@@ -101,6 +87,14 @@ class PostgresClaims:
         """Give the lock back if an operator's move ended the attempt that this very session holds it for."""
         if outcome.kind is OutcomeKind.APPLIED and outcome.job is not None:
             self._give_back(outcome.job["id"], outcome.job["lease_token"])
+
+    def forget(self, job_id: int, lease_token: int) -> None:
+        """Give the lock back that is held for this attempt, if one is."""
+        self._give_back(job_id, lease_token)
+
+    def listener(self) -> Listener | None:
+        """Somebody who hears when a job was queued, on a session of its own."""
+        return PostgresListener(self._connect()) if self._listens else None
 
     def close(self) -> None:
         """End the worker session, and its locks with it."""
@@ -155,6 +149,8 @@ class PostgresClaims:
 
     def _note(self, memory: Memory, row: Row) -> None:
         job_id, won = row["candidate"], row["id"] is not None
+        self.counts.attempts += row["locked"] is not None
+        self.counts.acquired += row["locked"] is True
         if won and (row["locked"] or job_id in memory.held):
             memory.held[job_id] = row["lease_token"]
         elif won:
@@ -185,6 +181,7 @@ class PostgresClaims:
             _log.warning("the lock of job %s goes with its session: %s", job_id, error)
             self._connection.close()
             return
+        self.counts.unlocked += rows[0]["unlocked"]
         if not rows[0]["unlocked"] and self._connection.sessions_begun == begun:
             self.counts.unlock_errors += 1
             _log.error("job %s was to be unlocked, and its lock was not held", job_id)

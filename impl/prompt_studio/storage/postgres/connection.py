@@ -31,6 +31,7 @@ from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
 from prompt_studio.storage.postgres.trouble import (
     ends_session,
     is_refusal,
+    lost,
     refuse_date_style,
     refuse_encoding,
     refused,
@@ -40,9 +41,6 @@ from prompt_studio.storage.postgres.trouble import (
 from prompt_studio.storage.statements import Statement
 
 CONNECT_SECONDS_MAX: Final = 5
-ANSWER_SECONDS_MAX: Final = 5.0
-"""How much later than `statement_seconds` an answer may come. The server ends a statement in time, unless it stands
-still, or its host does, or the network."""
 APPLICATION: Final = "prompt_studio"
 # What a client must say for itself: without it a host that died is noticed after hours. The first three find out that
 # it is silent, the fourth that it does not take what is sent.
@@ -137,7 +135,7 @@ class Server:
         Raises:
             DatabaseError: it cannot be one of ours.
         """
-        handle.answer_seconds = self.settings.statement_seconds + ANSWER_SECONDS_MAX
+        handle.answer_seconds = self.settings.statement_seconds + self.settings.answer_seconds
         handle.born = time.monotonic()
         refuse_encoding(handle.info.parameter_status("server_encoding"), self.place)
         send_numbers_in_one_size(handle)
@@ -228,6 +226,20 @@ def is_alive(handle: Handle) -> bool:
         except psycopg.OperationalError:
             return False
     return not handle.closed
+
+
+def hears(handle: Handle, seconds: float) -> bool:
+    """Whether a notification has come, or comes within so many seconds. All that have come count as one."""
+    deadline, incoming = time.monotonic() + seconds, select.poll()
+    incoming.register(handle.fileno(), select.POLLIN)
+    while handle.pgconn.notifies() is None:
+        left = deadline - time.monotonic()
+        if left <= 0 or not incoming.poll(math.ceil(left * 1000)):
+            return False
+        handle.pgconn.consume_input()
+    while handle.pgconn.notifies() is not None:
+        """Each of them says the same."""
+    return True
 
 
 class PerProcess(Generic[Thing]):
@@ -338,6 +350,23 @@ class PostgresConnection:
                 raise
             finally:
                 self._given_back()
+
+    def was_notified(self, seconds: float) -> bool:
+        """Whether the session, which listens, hears anything within so many seconds.
+
+        Raises:
+            StoreUnavailable: it was lost.
+        """
+        with self.busy:
+            handle = self._taken()
+            try:
+                return hears(handle, seconds)
+            except psycopg.Error as error:
+                self.close()
+                raise lost(error, self.place, unknown=False) from error
+            except BaseException:
+                self.close()
+                raise
 
     def begun(self) -> int:
         """Begin a server session if there is none or the last one was lost, and say how many there were."""

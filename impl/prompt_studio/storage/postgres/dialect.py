@@ -43,8 +43,12 @@ class PostgresDialect:
         self._create = create
         self._now = PRODUCTION_CLOCK if clock is None else INJECTED_CLOCK
         self._pool = PooledHandles(self._server)
-        self.capabilities = Capabilities(advisory_locks=settings.advisory_locks, one_writer=False, in_one_file=False)
-        self.statements = _statements(self._now)
+        # Behind a transaction pooler nobody can listen: the session that did would be another's a moment later.
+        notifications = settings.notifications and not settings.transaction_pooler
+        self.capabilities = Capabilities(
+            advisory_locks=settings.advisory_locks, one_writer=False, in_one_file=False, notifications=notifications
+        )
+        self.statements = _statements(self._now, notifications=notifications)
 
     def prepare(self) -> None:
         """Initialise an empty database, accept one of this version, refuse and never alter anything else."""
@@ -100,8 +104,7 @@ def _in_utc(time: datetime) -> datetime:
 
 
 @cache
-def _statements(now: str) -> Statements:
+def _statements(now: str, *, notifications: bool) -> Statements:
     """The statements with this clock in them: the same for each opening, so rendered once."""
-    return load_statements(
-        query_text("common.sql") + query_text("entities.sql"), query_text("postgres.sql"), language(now)
-    )
+    words = language(now, notifications=notifications)
+    return load_statements(query_text("common.sql") + query_text("entities.sql"), query_text("postgres.sql"), words)

@@ -15,6 +15,9 @@ from prompt_studio.storage.statements import Language, Statement, Statements, lo
 from prompt_studio.storage.transactions import Session
 from prompt_studio.storage.versions import JOB_TABLE, KEY_TABLE, SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
 
+CHANNEL: Final = "prompt_studio_jobs"
+"""On which workers hear that a job was queued. Nothing is said of which one: whoever hears it acquires the best."""
+
 PROBES: Final = 3
 """How often two clients take turns before a session is believed to be one."""
 
@@ -61,8 +64,11 @@ UNLOCK_PROBE: Final = Statement(
 ONE_AT_A_TIME: Final = Statement("lock_schema", "SELECT pg_advisory_xact_lock(1347636301, 1)")
 
 
-def language(now: str) -> Language:
-    """Postgres's words, with this clock: times are timestamps, so a number of milliseconds is made an interval."""
+def language(now: str, *, notifications: bool = False) -> Language:
+    """Postgres's words, with this clock: times are timestamps, so a number of milliseconds is made an interval.
+
+    A notification goes out when the statement's transaction commits, and not at all when it does not.
+    """
     return Language(
         now="(SELECT now FROM clock)",
         milliseconds="* INTERVAL '1 ms'",
@@ -70,6 +76,7 @@ def language(now: str) -> Language:
         placeholder="%({})s".format,
         clock=f"clock AS MATERIALIZED (SELECT {now} AS now)",
         instant=now,
+        wakes=f", pg_notify('{CHANNEL}', '')" if notifications else "",
     )
 
 

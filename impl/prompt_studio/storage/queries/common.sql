@@ -4,6 +4,7 @@
 -- What stands to the right of a SET is the row as it was found. `${now}` is the database's clock. Statuses are
 -- literals, as in the partial indexes. Any one of three job types is `job_type IN (:job_type_1, ..., :job_type_3)`.
 -- `${now} + n ${milliseconds}` is n milliseconds later, and `${epoch} + n ${milliseconds}` is n of them after 1970.
+-- `${wakes}` stands where a job may be claimed from now on, and tells workers who listen, where a database can.
 
 -- name: create_job
 -- Inserts a queued job; without a time from which it is available it is so at once.
@@ -19,7 +20,7 @@ INSERT INTO prompt_studio_job_queue (
         ${now}
     ),
     :max_retries + 1
-) RETURNING *;
+) RETURNING *${wakes};
 
 -- name: get_job
 -- One job by its id.
@@ -181,7 +182,7 @@ SET revision = revision + 1,
     leased_until = NULL, lease_owner = NULL, closed_token = lease_token, closed_by = 'release',
     late = (leased_until <= ${now})
 WHERE id = :job_id AND lease_token = :lease_token AND status = 'processing'
-RETURNING *;
+RETURNING *${wakes};
 
 -- name: set_completed
 -- An operator's word that a running job is done.
@@ -221,7 +222,7 @@ SET revision = revision + 1,
     execution_limit = CASE WHEN execution_limit > executions THEN execution_limit ELSE executions + 1 END,
     closed_token = NULL, closed_by = NULL
 WHERE id = :job_id AND status = 'processing'
-RETURNING *;
+RETURNING *${wakes};
 
 -- name: retry_failed_job
 -- An operator lets a failed job run once more.
@@ -232,7 +233,7 @@ SET revision = revision + 1,
     execution_limit = CASE WHEN execution_limit > executions THEN execution_limit ELSE executions + 1 END,
     closed_token = NULL, closed_by = NULL
 WHERE id = :job_id AND status = 'failed' -- impl: PS-CONCURRENCY-17
-RETURNING *;
+RETURNING *${wakes};
 
 -- name: list_jobs_to_clean_up
 -- The first of the jobs that ended before a moment, in the order in which they ended.

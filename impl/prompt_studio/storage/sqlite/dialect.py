@@ -34,7 +34,7 @@ class SqliteDialect:
     """One SQLite file."""
 
     backend_type: Final = BackendType.SQLITE
-    capabilities: Final = Capabilities(advisory_locks=False, one_writer=True, in_one_file=True)
+    capabilities: Final = Capabilities(advisory_locks=False, one_writer=True, in_one_file=True, notifications=False)
     begin_write: Final = BEGIN_WRITE
 
     def __init__(self, path: Path, settings: Settings, *, clock: Clock | None, create: bool) -> None:

@@ -1,0 +1,280 @@
+"""One attempt at one job: its handler runs while its lease is kept, and then one closing call says how it ended.
+
+What the handler came to is written only if the lease is not known to be lost, and the write is repeated until the
+database has said what became of it, or the lease's deadline is over. Nothing here is left half done by a cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+from prompt_studio.database import PromptStudioDatabase
+from prompt_studio.errors import InputError, StoreUnavailable, TransientConflict
+from prompt_studio.jobs import JobRow, JobStatus, Outcome
+from prompt_studio.metrics import Ending, Metrics
+from prompt_studio.running.beats import Loss, Pace, loss
+from prompt_studio.running.handlers import JobContext, JobStopped, NotRetryable, Registration
+from prompt_studio.running.heartbeat import Attempt, Heartbeat, Holding, local_seconds
+from prompt_studio.running.polling import CLOSING_PAUSE_SECONDS_MAX, doubled
+from prompt_studio.running.threads import ended, on_a_thread
+
+_log: Final = logging.getLogger("prompt_studio.worker")
+
+STOPPING: Final = "stopping"
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all attempts of a manager stand on.
+
+    Attributes:
+        database: where closing calls go.
+        calls: the threads on which they run.
+        heartbeat: keeps the leases.
+        metrics: counts.
+        worker_id: who runs the jobs.
+        spread: draws from 0.9 to 1.1.
+    """
+
+    database: PromptStudioDatabase
+    calls: Executor
+    heartbeat: Heartbeat
+    metrics: Metrics
+    worker_id: str
+    spread: Callable[[], float]
+
+    def leased(self, job: JobRow, pace: Pace, *, asked_at: float, leased_seconds: int) -> Claimed:
+        """Keep the lease of a job that was leased by a call that began at `asked_at`."""
+        attempt = Attempt(
+            job_id=job["id"], job_type=job["job_type"], lease_token=job["lease_token"], worker_id=self.worker_id
+        )
+        return Claimed(job, self.heartbeat.watch(attempt, pace, asked_at=asked_at, leased_seconds=leased_seconds))
+
+    async def call(self, call: Callable[[], Answer]) -> Answer:
+        """The answer of a call to the database, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.calls, call)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that is leased to this worker.
+
+    Attributes:
+        job: its row.
+        holding: its lease, which is kept since the very call that leased it: the event loop may be blocked by then.
+    """
+
+    job: JobRow
+    holding: Holding
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended here.
+
+    Attributes:
+        ending: in a word.
+        result: the handler's, if it completed.
+        error: what `process_job` raises, if not.
+    """
+
+    ending: Ending
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Running:
+    """An attempt that is being made."""
+
+    def __init__(self, ground: Ground, registration: Registration, claimed: Claimed) -> None:
+        self.context: Final = JobContext(claimed.job, ground.worker_id)
+        self._ground = ground
+        self._registration = registration
+        self._holding = claimed.holding
+        self._attempt = claimed.holding.attempt
+        self._loop = asyncio.get_running_loop()
+        self._handler: asyncio.Future[Any] | None = None
+        self._left: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What each line of the log carries."""
+        return self._attempt.facts
+
+    def stop(self, reason: str) -> None:
+        """Ask the handler to end: an async one is cancelled, a plain one is signalled. On the event loop only."""
+        self.context.stop(reason)
+        if self._handler is not None and self._registration.is_async:
+            self._handler.cancel()
+
+    def leave(self) -> None:
+        """Wait for the handler no longer."""
+        if not self._left.done():
+            self._left.set_result(None)
+
+    async def run(self) -> Ended:
+        """Run the handler to its end, and write what it came to. A cancellation stops the handler, and is obeyed then.
+
+        Raises:
+            DatabaseError: the closing call met trouble that is no use in repeating; the lease ends by itself.
+        """
+        begun, ending = local_seconds(), Ending.LEFT
+        self._ground.metrics.begun(self._attempt.job_type)
+        try:
+            self._ground.heartbeat.tell(self._holding, self._hear_loss)
+            cancelled = await self._handle()
+            closing = asyncio.ensure_future(self._close())
+            cancelled = await ended(closing) or cancelled
+            how = closing.result()
+            ending = how.ending
+        finally:
+            self._ground.heartbeat.forget(self._holding)
+            self._ground.metrics.ended(self._attempt.job_type, ending, local_seconds() - begun)
+        _log.info("job %s: %s", self._attempt.job_id, how.ending, extra=self.facts | {"ending": how.ending})
+        if cancelled is not None:
+            raise cancelled
+        return how
+
+    async def give_back(self) -> None:
+        """Release the job, whose handler was not called."""
+        ending = Ending.LEFT
+        self._ground.metrics.begun(self._attempt.job_type)
+        try:
+            lost = self._ground.heartbeat.close_attempt(self._holding)
+            if lost is None:
+                how = await self._answered(await self._write(self._released), Ended(Ending.RELEASED))
+            else:
+                how = await self._lost(lost)
+            ending = how.ending
+        finally:
+            self._ground.heartbeat.forget(self._holding)
+            self._ground.metrics.ended(self._attempt.job_type, ending, 0.0)
+
+    def _hear_loss(self, lost: Loss) -> None:
+        """On a thread of the heartbeat: tell the handler at once, and the loop as soon as it listens."""
+        self.context.stop(lost)
+        try:
+            self._loop.call_soon_threadsafe(self.stop, lost)
+        except RuntimeError:
+            _log.warning("job %s: its event loop has ended", self._attempt.job_id, extra=self.facts)
+
+    async def _handle(self) -> asyncio.CancelledError | None:
+        """Wait for the handler's end, or until it is left; whoever cancels this meanwhile is told afterwards."""
+        if self.context.cancellation.is_set():  # before it began
+            self._handler = self._loop.create_future()
+            self._handler.cancel()
+        elif self._registration.is_async:
+            self._handler = asyncio.ensure_future(self._awaited())
+        else:
+            self._handler = on_a_thread(f"prompt-studio-job-{self._attempt.job_id}", self._called)
+        either = asyncio.ensure_future(asyncio.wait({self._handler, self._left}, return_when=asyncio.FIRST_COMPLETED))
+        return await ended(either, told=partial(self.stop, STOPPING))
+
+    async def _awaited(self) -> Any:  # noqa: ANN401 - a result
+        try:
+            return await self._registration.call(self.context)
+        except SystemExit as error:
+            raise RuntimeError("the handler raised SystemExit") from error
+
+    def _called(self) -> Any:  # noqa: ANN401 - a result
+        result = self._registration.call(self.context)
+        if asyncio.iscoroutine(result):
+            result.close()
+            raise TypeError("a plain handler returned a coroutine: make it async")
+        return result
+
+    async def _close(self) -> Ended:
+        """Write how it ended, unless the lease is lost."""
+        handler = cast("asyncio.Future[Any]", self._handler)
+        if not handler.done():
+            _log.error("job %s: its handler does not end; its lease does", self._attempt.job_id, extra=self.facts)
+            handler.add_done_callback(self._note_late_end)
+            await self._forget()
+            return Ended(Ending.LEFT, error=JobStopped(self.context.reason or STOPPING))
+        stopped = handler.cancelled()
+        error = None if stopped else handler.exception()
+        lost = self._ground.heartbeat.close_attempt(self._holding)
+        if lost is not None:  # impl: PS-LEASE-HB-8
+            if error is not None:
+                _log.info("job %s: what its handler raised meanwhile", self._attempt.job_id, exc_info=error)
+            return await self._lost(lost)
+        if self.context.reason is not None and (stopped or isinstance(error, JobStopped)):
+            how = Ended(Ending.RELEASED, error=JobStopped(self.context.reason))
+            return await self._answered(await self._write(self._released), how)
+        if stopped:
+            error = RuntimeError("the handler was cancelled, and nobody had asked for it")
+        if error is not None:
+            return await self._failed(error, retryable=not isinstance(error, NotRetryable))
+        result = handler.result()
+        try:
+            completed = await self._write(partial(self._completed, result))
+        except InputError as refused:  # the result is no JSON: nothing was sent
+            return await self._failed(refused, retryable=False)
+        return await self._answered(completed, Ended(Ending.COMPLETED, result))
+
+    def _note_late_end(self, handler: asyncio.Future[Any]) -> None:
+        error = None if handler.cancelled() else handler.exception()
+        _log.warning("job %s: its handler has ended at last", self._attempt.job_id, exc_info=error, extra=self.facts)
+
+    async def _failed(self, error: BaseException, *, retryable: bool) -> Ended:
+        _log.warning("job %s failed", self._attempt.job_id, exc_info=error, extra=self.facts)
+        text = f"{type(error).__name__}: {error}"
+        outcome = await self._write(partial(self._fail, text, retryable=retryable))
+        requeued = outcome is not None and outcome.status is JobStatus.QUEUED
+        how = Ended(Ending.REQUEUED if requeued else Ending.FAILED, error=error)
+        return await self._answered(outcome, how)
+
+    async def _answered(self, outcome: Outcome | None, how: Ended) -> Ended:
+        """It ended so, if the database says so; None is no answer until the deadline."""
+        if outcome is None:
+            return await self._lost(self._ground.heartbeat.close_attempt(self._holding) or Loss.DEADLINE)
+        lost = loss(outcome)
+        if lost is None:
+            return how
+        _log.warning("job %s: it is not ours any more: %s", self._attempt.job_id, lost, extra=self.facts)
+        self._ground.metrics.lost(self._attempt.job_type, lost)
+        return await self._lost(lost)
+
+    async def _lost(self, lost: Loss) -> Ended:
+        await self._forget()
+        return Ended(Ending.LOST, error=JobStopped(lost))
+
+    async def _forget(self) -> None:
+        token = self._attempt.lease_token
+        await self._ground.call(partial(self._ground.database.forget_lease, self._attempt.job_id, lease_token=token))
+
+    async def _write(self, call: Callable[[], Outcome]) -> Outcome | None:
+        """The definite answer of a closing call; None if there was none until the lease's deadline."""
+        tries = 0
+        while True:
+            try:
+                return await self._ground.call(call)
+            except (TransientConflict, StoreUnavailable) as trouble:  # impl: PS-LEASE-HB-9
+                _log.warning("job %s: no answer yet: %s", self._attempt.job_id, trouble, extra=self.facts)
+            pause = doubled(tries, CLOSING_PAUSE_SECONDS_MAX) * self._ground.spread()
+            await asyncio.sleep(max(0.0, min(pause, self._holding.deadline - local_seconds())))
+            if local_seconds() >= self._holding.deadline:
+                return None
+            self._ground.metrics.closing_repeated(self._attempt.job_type)
+            tries += 1
+
+    def _completed(self, result: object) -> Outcome:
+        return self._ground.database.complete_job(
+            self._attempt.job_id, lease_token=self._attempt.lease_token, result=result
+        )
+
+    def _fail(self, text: str, *, retryable: bool) -> Outcome:
+        return self._ground.database.fail_job(
+            self._attempt.job_id, lease_token=self._attempt.lease_token, error_message=text, retryable=retryable
+        )
+
+    def _released(self) -> Outcome:
+        return self._ground.database.release_job(self._attempt.job_id, lease_token=self._attempt.lease_token)

@@ -1,0 +1,99 @@
+"""Calls off the event loop.
+
+Handlers get a thread each, which does not keep the process from ending: one that ignores its cancellation must not.
+Calls to the database take turns on a few threads, since each thread has a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+_log: Final = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+
+class _Caught:
+    """What a block raised, for somebody else to raise."""
+
+    error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.error = error
+        return True
+
+
+def on_a_thread(name: str, call: Callable[[], Answer]) -> asyncio.Future[Answer]:
+    """The future answer of a call on a thread of its own, in the context of the caller."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Answer] = loop.create_future()
+    context = copy_context()
+
+    def run() -> None:
+        answers = []
+        with _Caught() as caught:
+            answers.append(context.run(call))
+        try:
+            loop.call_soon_threadsafe(_settle, future, answers, caught.error)
+        except RuntimeError:
+            _log.warning("%s ended after its event loop", name)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
+
+
+def _settle(future: asyncio.Future[Answer], answers: list[Answer], error: BaseException | None) -> None:
+    if future.done():  # nobody waits any more
+        return
+    if error is None:
+        future.set_result(answers[0])
+    else:
+        future.set_exception(_as_failure(error))
+
+
+def _as_failure(error: BaseException) -> Exception:
+    """What ends a thread must not end the event loop, and a future cannot carry a StopIteration."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    failure = RuntimeError(f"it raised {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
+
+
+async def ended(
+    future: asyncio.Future[Any], *, told: Callable[[], None] | None = None
+) -> asyncio.CancelledError | None:
+    """Wait for an end that must not be left half done. Who is cancelled meanwhile gets that back, to raise it then.
+
+    `told` is called at each cancellation.
+    """
+    cancelled = None
+    while not future.done():
+        try:
+            await asyncio.wait({future})
+        except asyncio.CancelledError as error:
+            cancelled = error
+            if told is not None:
+                told()
+    return cancelled
+
+
+async def to_its_end(work: Awaitable[Answer]) -> Answer:
+    """The answer of work that must not be left half done: who is cancelled meanwhile is cancelled after it."""
+    future = asyncio.ensure_future(work)
+    cancelled = await ended(future)
+    if cancelled is not None:
+        future.exception()  # seen, though it is the cancellation that is raised
+        raise cancelled
+    return future.result()

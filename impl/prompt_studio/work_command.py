@@ -1,0 +1,178 @@
+"""The command `work`: a worker process that one can run, stop, and kill."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import Final
+
+from prompt_studio.command import DONE, NOT_DONE, Answer, Commands
+from prompt_studio.config import LEASE_SECONDS_MAX, Settings
+from prompt_studio.database import PromptStudioDatabase
+from prompt_studio.errors import DatabaseError, InputError
+from prompt_studio.job_manager import CONCURRENCY_MAX, GRACE_SECONDS, POLL_SECONDS, SETTLE_SECONDS, JobManager
+from prompt_studio.metrics import Metrics
+from prompt_studio.running.handlers import Handlers
+from prompt_studio.worker_log import JSON, TEXT, log_to_standard_error
+
+_log: Final = logging.getLogger("prompt_studio.worker")
+
+CLIENT: Final = "work"
+PORT_MAX: Final = 65_535
+_DIGITS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
+
+_EPILOG: Final = f"""
+The registry is a prompt_studio.Handlers, or a dict from job types to functions; its module is looked for in the current
+directory first. SIGTERM or SIGINT stops: no more jobs are acquired, handlers run on for the grace time while their
+leases are kept, then they are asked to end ({SETTLE_SECONDS:g} s), and their jobs are released. A second signal ends
+the grace time. A worker that is killed loses nothing: others take its jobs over when their leases have ended. The exit
+code is 0 after a stop, and 1 if it could not start, met trouble, or had to leave a job to its lease.
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Teach the program this command."""
+    command = commands.add_parser(
+        "work",
+        help="run jobs until stopped",
+        description="Acquire jobs and run them with the handlers of a registry, until stopped by SIGTERM or SIGINT.",
+        epilog=_EPILOG,
+    )
+    command.add_argument("--database", required=True, metavar="LOCATION", help="a path, or a postgresql:// URL")
+    command.add_argument("--handlers", required=True, metavar="MODULE:REGISTRY", help="what runs the jobs")
+    command.add_argument(
+        "--concurrency", type=_whole(1, CONCURRENCY_MAX), default=3, metavar="N", help="jobs at once (%(default)s)"
+    )
+    command.add_argument(
+        "--lease-seconds",
+        type=_whole(1, LEASE_SECONDS_MAX),
+        metavar="N",
+        help="the length of a lease, where a handler has none of its own (TLDW_PS_JOB_LEASE_SECONDS, or 60)",
+    )
+    command.add_argument(
+        "--grace-seconds",
+        type=float,
+        default=GRACE_SECONDS,
+        metavar="N",
+        help="how long a stop lets handlers run on (%(default)g)",
+    )
+    command.add_argument(
+        "--poll-seconds",
+        type=float,
+        default=POLL_SECONDS,
+        metavar="N",
+        help="the longest time between two looks for a job (%(default)g)",
+    )
+    command.add_argument("--metrics-port", type=_whole(0, PORT_MAX), metavar="N", help="tell Prometheus there; 0: any")
+    command.add_argument("--worker-id", metavar="NAME", help="who acquires; made up if not given")
+    command.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    command.add_argument("--log-format", default=TEXT, choices=(TEXT, JSON))
+    command.set_defaults(run=answer)
+
+
+def answer(asked: Namespace) -> Answer:
+    """Run the worker; how it ended."""
+    log_to_standard_error(asked.log_level, asked.log_format)
+    working = False
+    try:
+        handlers = handlers_of(asked.handlers)
+        settings = Settings.from_environment(os.environ)
+        if asked.lease_seconds is not None:
+            settings = replace(settings, lease_seconds=asked.lease_seconds)
+        with PromptStudioDatabase(asked.database, CLIENT, settings=settings, create=False) as database:
+            manager = JobManager(
+                database,
+                worker_id=asked.worker_id,
+                poll_seconds=asked.poll_seconds,
+                grace_seconds=asked.grace_seconds,
+                metrics=_metrics(asked.metrics_port, database),
+            )
+            manager.register_handlers(handlers)
+            working = True
+            asyncio.run(_worked(manager, asked.concurrency))
+    except (DatabaseError, InputError) as error:
+        return Answer(f"{'stopped working' if working else 'not started'}: {error}", NOT_DONE)
+    return Answer("stopped in order", DONE)
+
+
+def handlers_of(named: str) -> Handlers:
+    """The handlers that `module:registry` names.
+
+    Raises:
+        InputError: there are none.
+    """
+    module_name, colon, name = named.partition(":")
+    if not (module_name and colon and name):
+        raise InputError(f"--handlers must be MODULE:REGISTRY, such as tasks:handlers, not {named!r}")
+    try:
+        found = getattr(import_module(module_name), name)
+    except ImportError as error:
+        raise InputError(f"--handlers {named}: {error}: run it in the module's directory, or set PYTHONPATH") from error
+    except AttributeError as error:
+        raise InputError(f"--handlers {named}: {error}: name its registry") from error
+    if isinstance(found, Handlers):
+        return found
+    if not isinstance(found, Mapping):
+        raise InputError(
+            f"--handlers {named}: it must be a prompt_studio.Handlers, or a dict, not a {type(found).__name__}"
+        )
+    handlers = Handlers()
+    for job_type, handler in found.items():
+        handlers.register(job_type, handler)
+    return handlers
+
+
+def _metrics(port: int | None, database: PromptStudioDatabase) -> Metrics:
+    if port is None:
+        return Metrics()
+    try:
+        # Here, so that who needs no metrics needs no prometheus_client.
+        from prompt_studio.prometheus_metrics import PrometheusMetrics  # noqa: PLC0415 - an optional dependency
+    except ImportError as error:
+        raise InputError(
+            "--metrics-port needs prometheus_client: install the extra, prompt-studio-core[metrics]"
+        ) from error
+    metrics = PrometheusMetrics()
+    metrics.watch_queue(database)
+    try:
+        served = metrics.serve(port)
+    except OSError as error:
+        raise InputError(f"--metrics-port {port} cannot be had: {error}: name another one") from error
+    _log.info("metrics on port %s", served, extra={"metrics_port": served})
+    return metrics
+
+
+async def _worked(manager: JobManager, concurrency: int) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, manager, number)
+    _log.info("working", extra={"worker_id": manager.worker_id, "process_id": os.getpid()})
+    if not await manager.start_processing(concurrency):
+        # A handler that does not end would keep the loop, and with it the process, for ever.
+        _log.error("stopped, and left a job to its lease", extra={"worker_id": manager.worker_id})
+        logging.shutdown()
+        os._exit(NOT_DONE)
+
+
+def _stop(manager: JobManager, number: signal.Signals) -> None:
+    _log.info("stopping: %s", number.name, extra={"worker_id": manager.worker_id})
+    manager.stop_processing()
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    """Reads a whole number in a range."""
+
+    def read(text: str) -> int:
+        number = int(text) if _DIGITS.fullmatch(text) else low - 1
+        if not low <= number <= high:
+            raise ArgumentTypeError(f"must be a whole number from {low} to {high}, not {text!r}")
+        return number
+
+    return read

@@ -1,0 +1,425 @@
+"""`JobManager` on every store: its names, what a handler is given, and what becomes of the job afterwards."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import pytest
+
+from prompt_studio import (
+    Handlers,
+    InputError,
+    JobContext,
+    JobManager,
+    JobRow,
+    JobStatus,
+    JobStopped,
+    JobType,
+    Metrics,
+    NotRetryable,
+    PromptStudioDatabase,
+    Settings,
+)
+from prompt_studio.running.beats import Loss
+from tests.conformance.conftest import Open
+from tests.conformance.working import LIMIT_SECONDS
+
+pytestmark = pytest.mark.conformance
+
+PAYLOAD: Final = {"prompt": "Say hello.", "n": 3}
+
+
+@pytest.fixture
+def manager(database: PromptStudioDatabase) -> JobManager:
+    return JobManager(database, worker_id="me")
+
+
+def claimed(manager: JobManager, job_type: str = "evaluation", max_retries: int = 3) -> JobRow:
+    manager.create_job(job_type, 7, PAYLOAD, max_retries=max_retries)
+    job = manager.get_next_job()
+    assert job is not None
+    return job
+
+
+def processed(manager: JobManager, job: JobRow) -> Any:  # noqa: ANN401 - a handler's result
+    return asyncio.run(asyncio.wait_for(manager.process_job(job), LIMIT_SECONDS))
+
+
+def found(manager: JobManager, job: JobRow) -> JobRow:
+    row = manager.db.get_job(job["id"])
+    assert row is not None
+    return row
+
+
+class TestTheNames:
+    def test_make_and_find_jobs_with_payload_and_result_as_text(self, manager: JobManager) -> None:
+        job = manager.create_job(JobType.EVALUATION, 7, PAYLOAD, priority=9, max_retries=1)
+        assert json.loads(job["payload"]) == PAYLOAD
+        assert (job["priority"], job["max_retries"], job["result"]) == (9, 1, None)
+        assert manager.get_job(job["id"]) == manager.get_job_by_uuid(job["uuid"]) == job
+        assert manager.list_jobs(status="queued", job_type="evaluation", limit=5) == [job]
+        assert manager.get_job(job["id"] + 1) is None
+
+    def test_take_the_next_job_under_their_worker(self, manager: JobManager) -> None:
+        job = claimed(manager)
+        assert (job["lease_owner"], job["status"]) == ("me", JobStatus.PROCESSING)
+        assert manager.get_next_job() is None
+
+    def test_move_a_job_that_nobody_here_runs_as_operators_do(self, manager: JobManager) -> None:
+        job = claimed(manager)
+        assert manager.update_job_status(job["id"], JobStatus.FAILED, error_message="by hand")
+        assert not manager.update_job_status(job["id"], JobStatus.COMPLETED)
+        assert manager.retry_job(job["id"])
+        assert not manager.retry_job(job["id"])
+        assert manager.update_job_status(job["id"], JobStatus.PROCESSING)
+        assert found(manager, job)["lease_owner"] == "me"
+
+    def test_cancel_what_is_not_over(self, manager: JobManager) -> None:
+        job = claimed(manager)
+        assert manager.cancel_job(job["id"], reason="too dear")
+        assert manager.cancel_job(job["id"])
+        assert found(manager, job)["error_message"] == "too dear"
+        other = claimed(manager)
+        assert manager.update_job_status(other["id"], "completed", result={"score": 1})
+        assert not manager.cancel_job(other["id"])
+
+    def test_count_and_clean(self, manager: JobManager) -> None:
+        job = manager.create_job("generation", 1, None)
+        manager.cancel_job(job["id"])
+        assert manager.get_job_stats()["by_status"]["cancelled"] == 1
+        assert manager.cleanup_old_jobs(days=1) == 0
+
+    def test_make_a_name_for_the_worker(self, opened: Open) -> None:
+        with opened("c" * 255) as database:
+            names = {JobManager(database).worker_id for _ in range(2)}
+        assert len(names) == 2
+        assert all(name.startswith("c" * 112 + "-worker-") and len(name) == 128 for name in names)
+
+    @pytest.mark.parametrize("wrong", [{"poll_seconds": 0}, {"grace_seconds": -1}, {"worker_id": 5}])
+    def test_refuse_bad_habits(self, database: PromptStudioDatabase, wrong: dict[str, Any]) -> None:
+        with pytest.raises(InputError):
+            JobManager(database, **wrong)
+
+
+def context_only(context: JobContext) -> object:
+    return context.payload
+
+
+async def async_context(context: JobContext, more: int = 1) -> object:
+    return context.payload["n"] + more
+
+
+def old(payload: Any, entity_id: int) -> object:  # noqa: ANN401 - a payload
+    return [payload, entity_id]
+
+
+async def old_async(payload: Any, entity_id: int) -> object:  # noqa: ANN401 - a payload
+    return [payload, entity_id]
+
+
+async def wrapped(*arguments: object, **named: object) -> object:
+    assert not named
+    return list(arguments)
+
+
+class Called:
+    async def __call__(self, context: JobContext) -> object:
+        return context.entity_id
+
+
+def keyword_only(*, payload: object) -> object:
+    return payload
+
+
+def three(payload: object, entity_id: int, more: object) -> object:
+    return (payload, entity_id, more)
+
+
+class TestAHandler:
+    @pytest.mark.parametrize(
+        ("handler", "result"),
+        [
+            (context_only, PAYLOAD),
+            (async_context, 4),
+            (old, [PAYLOAD, 7]),
+            (old_async, [PAYLOAD, 7]),
+            (wrapped, [PAYLOAD, 7]),
+            (Called(), 7),
+            (partial(three, more=1), [PAYLOAD, 7, 1]),
+        ],
+        ids=lambda value: getattr(value, "__name__", type(value).__name__),
+    )
+    @pytest.mark.verifies("PS-LEASE-HB-15")
+    def test_is_called_by_its_shape_and_its_result_is_written(
+        self, manager: JobManager, handler: Callable[..., Any], result: object
+    ) -> None:
+        manager.register_handler("evaluation", handler)
+        job = claimed(manager)
+        told = processed(manager, job)
+        assert json.loads(json.dumps(told)) == result
+        row = found(manager, job)
+        assert (row["status"], row["result"], row["late"]) == (JobStatus.COMPLETED, result, False)
+
+    @pytest.mark.parametrize("handler", [keyword_only, three, lambda: None, 5, int], ids=str)
+    @pytest.mark.verifies("PS-LEASE-HB-15")
+    def test_of_another_shape_is_refused(self, manager: JobManager, handler: Any) -> None:  # noqa: ANN401 - is none
+        with pytest.raises(InputError, match="a handler must"):
+            manager.register_handler("evaluation", handler)
+
+    def test_may_be_registered_by_a_decorator(self, manager: JobManager) -> None:
+        @manager.register_handler("evaluation", lease_seconds=90)
+        def handler(context: JobContext) -> object:
+            return context.lease_token
+
+        assert handler.__name__ == "handler"
+        assert processed(manager, claimed(manager)) == 1
+
+    @pytest.mark.parametrize(("job_type", "lease"), [("cleaning", None), ("evaluation", 0), ("evaluation", 3601)])
+    def test_of_an_unknown_type_or_lease_is_refused(self, manager: JobManager, job_type: str, lease: int) -> None:
+        with pytest.raises(InputError):
+            manager.register_handler(job_type, context_only, lease_seconds=lease)
+
+    @pytest.mark.verifies("PS-LEASE-HB-5")
+    def test_whose_lease_the_heartbeat_would_not_reach_is_refused(self, opened: Open) -> None:
+        with opened(heartbeat_seconds=50.0) as database:
+            manager = JobManager(database)
+            with pytest.raises(InputError, match="shorter than the lease of 50 s"):
+                manager.register_handler("evaluation", context_only, lease_seconds=50)
+            with pytest.raises(InputError, match="there is no handler"):
+                processed(manager, claimed(manager))
+
+    @pytest.mark.parametrize(("lease", "warned"), [(59, True), (151, False)])
+    @pytest.mark.verifies("PS-LEASE-HB-5")
+    def test_whose_lease_has_room_for_few_beats_is_warned_of(
+        self, opened: Open, caplog: pytest.LogCaptureFixture, lease: int, *, warned: bool
+    ) -> None:
+        with opened(heartbeat_seconds=50.0) as database, caplog.at_level(logging.WARNING):
+            JobManager(database).register_handler("evaluation", context_only, lease_seconds=lease)
+        assert ("TLDW_PS_HEARTBEAT_SECONDS of 50 s" in caplog.text) is warned
+
+    @pytest.mark.verifies("PS-LEASE-HB-15")
+    def test_gets_its_job_its_token_and_may_say_how_far_it_is(
+        self, manager: JobManager, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        seen: list[JobContext] = []
+
+        @manager.register_handler("evaluation")
+        def handler(context: JobContext) -> None:
+            context.progress(0.5, "half")
+            seen.extend(manager.running_jobs())
+            with pytest.raises(InputError):
+                context.progress(1.5)
+
+        with caplog.at_level(logging.INFO, logger="prompt_studio"):
+            processed(manager, claimed(manager))
+        (context,) = seen
+        assert (context.job_id, context.lease_token, context.entity_id, context.worker_id) == (1, 1, 7, "me")
+        assert (context.last_progress.fraction, context.last_progress.note) == (0.5, "half")
+        assert not context.cancellation.is_set()
+        assert manager.running_jobs() == []
+        assert any(getattr(record, "fraction", None) == 0.5 for record in caplog.records)
+
+
+class TestTheLog:
+    @pytest.mark.verifies("PS-LEASE-HB-16")
+    def test_carries_job_token_and_worker_on_each_line(
+        self, manager: JobManager, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def handler(context: JobContext) -> None:
+            context.progress(note="about to fail")
+            raise Odd
+
+        manager.register_handler("evaluation", handler)
+        with caplog.at_level(logging.DEBUG, logger="prompt_studio"), pytest.raises(Odd):
+            processed(manager, claimed(manager))
+        names = ("job_id", "lease_token", "worker_id")
+        told = [tuple(vars(record)[name] for name in names) for record in caplog.records]
+        assert set(told) == {(1, 1, "me")}
+        assert len(told) >= 3
+
+
+class Odd(Exception):
+    """What a handler raises."""
+
+
+def failing(error: BaseException) -> Callable[[JobContext], object]:
+    def handler(context: JobContext) -> object:
+        assert context.job_id
+        raise error
+
+    return handler
+
+
+class TestAJobThatFails:
+    @pytest.mark.parametrize(
+        ("handler", "error", "status", "text"),
+        [
+            (failing(Odd("no")), Odd, JobStatus.QUEUED, "Odd: no"),
+            (failing(NotRetryable("never")), NotRetryable, JobStatus.FAILED, "NotRetryable: never"),
+            (failing(StopIteration()), RuntimeError, JobStatus.QUEUED, "RuntimeError: it raised StopIteration"),
+            (failing(SystemExit(3)), RuntimeError, JobStatus.QUEUED, "RuntimeError: it raised SystemExit"),
+            (failing(JobStopped("of itself")), JobStopped, JobStatus.QUEUED, "JobStopped: the job was stopped"),
+            (lambda context: {context}, InputError, JobStatus.FAILED, "InputError: result must hold JSON"),
+            (lambda context: async_context(context), TypeError, JobStatus.QUEUED, "TypeError: a plain handler"),  # noqa: PLW0108 - it is plain
+        ],
+    )
+    @pytest.mark.verifies("PS-LEASE-HB-9")
+    def test_says_why_and_is_tried_again_unless_that_is_of_no_use(
+        self,
+        manager: JobManager,
+        handler: Callable[..., Any],
+        error: type[BaseException],
+        status: JobStatus,
+        text: str,
+    ) -> None:
+        manager.register_handler("evaluation", handler)
+        job = claimed(manager)
+        with pytest.raises(error):
+            processed(manager, job)
+        row = found(manager, job)
+        assert row["status"] is status
+        assert str(row["error_message"]).startswith(text)
+
+    def test_fails_for_good_when_its_budget_is_spent(self, manager: JobManager) -> None:
+        manager.register_handler("evaluation", failing(Odd("no")))
+        job = claimed(manager, max_retries=0)
+        with pytest.raises(Odd):
+            processed(manager, job)
+        assert found(manager, job)["status"] is JobStatus.FAILED
+
+    @pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(1)], ids=["cancelled", "exit"])
+    def test_is_no_end_of_the_event_loop(self, manager: JobManager, error: BaseException) -> None:
+        @manager.register_handler("evaluation")
+        async def handler(context: JobContext) -> None:
+            assert context.job_id
+            raise error
+
+        job = claimed(manager)
+        with pytest.raises(RuntimeError):
+            processed(manager, job)
+        assert found(manager, job)["status"] is JobStatus.QUEUED
+
+
+class TestProcessJob:
+    @pytest.mark.verifies("PS-LEASE-HB-13")
+    def test_refuses_a_type_without_a_handler_and_touches_nothing(self, manager: JobManager) -> None:
+        job = claimed(manager)
+        before = found(manager, job)
+        with pytest.raises(ValueError, match="no handler for evaluation jobs"):
+            processed(manager, job)
+        assert found(manager, job) == before
+
+    @pytest.mark.verifies("PS-LEASE-HB-8")
+    def test_does_not_begin_what_is_somebody_elses(self, manager: JobManager) -> None:
+        called: list[JobContext] = []
+        manager.register_handler("evaluation", called.append)
+        job = claimed(manager)
+        assert manager.db.release_job(job["id"], lease_token=job["lease_token"])
+        with pytest.raises(JobStopped) as stopped:
+            processed(manager, job)
+        assert stopped.value.reason == Loss.LEASE_LOST
+        assert called == []
+
+    def test_refuses_a_job_that_is_not_leased(self, manager: JobManager) -> None:
+        manager.register_handler("evaluation", context_only)
+        with pytest.raises(InputError, match="lease_token"):
+            processed(manager, manager.create_job("evaluation", 1, {}))
+
+    @pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-12", "INV-LOCKS-MATCH")
+    def test_releases_the_job_when_it_is_cancelled(self, manager: JobManager) -> None:
+        ended: list[JobStatus] = []
+
+        @manager.register_handler("evaluation")
+        async def handler(context: JobContext) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(found(manager, context.job)["status"])
+
+        begun = asyncio.Event()
+        job = claimed(manager)
+
+        async def play() -> None:
+            task = asyncio.create_task(manager.process_job(job))
+            await asyncio.wait_for(begun.wait(), LIMIT_SECONDS)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(task, LIMIT_SECONDS)
+
+        asyncio.run(play())
+        row = found(manager, job)
+        assert (row["status"], row["executions"]) == (JobStatus.QUEUED, 0)
+        assert ended == [JobStatus.PROCESSING]
+        with_locks = manager.db.get_lock_counts()
+        assert with_locks.acquired == with_locks.unlocked
+        assert with_locks.unlock_errors == 0
+
+    @pytest.mark.parametrize("plain", [True, False], ids=["plain", "async"])
+    @pytest.mark.verifies("PS-LEASE-HB-8", "PS-LEASE-HB-10", "INV-RESULT-FENCED")
+    def test_tells_the_handler_that_the_job_was_cancelled(self, opened: Open, *, plain: bool) -> None:
+        """A beat every 50 ms, of a lease that no pause of this machine outlasts; the operator is on another session."""
+        with opened(heartbeat_seconds=0.05) as database, opened() as operator:
+            manager = JobManager(database)
+            reasons = []
+
+            def plain_handler(context: JobContext) -> object:
+                assert operator.cancel_job(context.job_id)
+                assert context.cancellation.wait(LIMIT_SECONDS)
+                reasons.append(context.reason)
+                return "of no use"
+
+            async def async_handler(context: JobContext) -> object:
+                assert operator.cancel_job(context.job_id)
+                try:
+                    return await asyncio.Event().wait()
+                finally:
+                    reasons.append(context.reason)
+
+            manager.register_handler("evaluation", plain_handler if plain else async_handler)
+            job = claimed(manager)
+            with pytest.raises(JobStopped) as stopped:
+                processed(manager, job)
+            assert stopped.value.reason == Loss.CANCELLED
+            assert reasons == [Loss.CANCELLED]
+            row = found(manager, job)
+            assert (row["status"], row["result"]) == (JobStatus.CANCELLED, None)
+            counts = database.get_lock_counts()
+            assert counts.acquired == counts.unlocked
+
+    def test_accepts_that_the_handler_has_closed_the_job_itself(self, manager: JobManager) -> None:
+        @manager.register_handler("evaluation")
+        def handler(context: JobContext) -> str:
+            assert manager.update_job_status(context.job_id, "completed", result="by the handler")
+            return "by the manager"
+
+        job = claimed(manager)
+        assert processed(manager, job) == "by the manager"
+        assert found(manager, job)["result"] == "by the handler"
+
+
+class TestARegistry:
+    def test_is_a_mapping_that_a_manager_takes(self, manager: JobManager) -> None:
+        handlers = Handlers()
+
+        @handlers.register("generation", lease_seconds=5)
+        def generate(context: JobContext) -> object:
+            return context.payload
+
+        handlers.register("evaluation", old)
+        assert (len(handlers), set(handlers)) == (2, {JobType.GENERATION, JobType.EVALUATION})
+        assert handlers[JobType.GENERATION].handler is generate
+        manager.register_handlers(handlers)
+        assert processed(manager, claimed(manager, "generation")) == PAYLOAD
+
+
+def test_metrics_that_count_nothing_take_everything(manager: JobManager) -> None:
+    silent = Metrics()
+    job = claimed(manager)
+    silent.claimed(job)
+    silent.renewed("evaluation", late=True)
+    silent.lost("evaluation", Loss.GONE)
+    assert Settings().heartbeat_seconds is None

@@ -1,0 +1,258 @@
+"""A worker on every store: what it claims, and what it does in trouble."""
+
+import asyncio
+import threading
+from dataclasses import replace
+
+import pytest
+
+from prompt_studio import (
+    InputError,
+    JobContext,
+    JobManager,
+    JobStatus,
+    SchemaError,
+    StoreUnavailable,
+    TransientConflict,
+)
+from prompt_studio.metrics import Ending
+from prompt_studio.running.beats import Loss
+from tests.conformance.working import LIMIT_SECONDS, Counted, Troubled, quick, row, until, work
+
+pytestmark = pytest.mark.conformance
+
+
+class TestAWorker:
+    @pytest.mark.verifies("PS-LEASE-HB-13")
+    def test_acquires_only_what_it_has_handlers_for(self, worker: JobManager, counted: Counted) -> None:
+        worker.register_handler("generation", quick)
+        for job_type in ("evaluation", "generation", "optimization", "generation"):
+            worker.create_job(job_type, 1, {})
+        assert work(worker, until=2)
+        assert [job["id"] for job in counted.claims] == [2, 4]
+        assert [row(worker, job_id)["status"] for job_id in (1, 2, 3, 4)] == [
+            JobStatus.QUEUED,
+            JobStatus.COMPLETED,
+            JobStatus.QUEUED,
+            JobStatus.COMPLETED,
+        ]
+
+    @pytest.mark.parametrize("at_once", [1, 2, 5])
+    @pytest.mark.verifies("PS-LEASE-HB-13")
+    def test_runs_no_more_at_once_than_it_was_told_to(self, worker: JobManager, at_once: int) -> None:
+        """Each handler waits until as many run as may, so a worker that ran fewer would never end."""
+        together = threading.Barrier(at_once)
+        running: list[int] = []
+
+        @worker.register_handler("evaluation")
+        def handler(context: JobContext) -> None:
+            running.append(len(worker.running_jobs()))
+            together.wait(LIMIT_SECONDS)
+            assert context.job_id
+
+        for _ in range(2 * at_once):
+            worker.create_job("evaluation", 1, {})
+        assert work(worker, until=2 * at_once, max_concurrent=at_once)
+        assert max(running) == at_once
+
+    @pytest.mark.verifies("PS-LEASE-HB-14")
+    def test_looks_again_when_there_was_nothing(self, worker: JobManager, troubled: Troubled) -> None:
+        worker.register_handler("evaluation", quick)
+        looks: list[int] = []
+
+        def look() -> None:
+            looks.append(len(looks))
+            if len(looks) == 4:
+                worker.create_job("evaluation", 1, {})
+
+        troubled.on_acquired = look
+        assert work(worker, until=1)
+        assert row(worker)["status"] is JobStatus.COMPLETED
+
+    def test_claims_with_the_shortest_lease_and_brings_each_job_to_its_own(self, worker: JobManager) -> None:
+        leases = []
+
+        def handler(context: JobContext) -> None:
+            until = row(worker, context.job_id)["leased_until"]
+            assert until is not None
+            assert context.job["started_at"] is not None
+            leases.append(round((until - context.job["started_at"]).total_seconds()))
+
+        worker.register_handler("evaluation", handler, lease_seconds=10)
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=1)
+        assert leases == [10]
+
+    def test_needs_a_handler(self, worker: JobManager) -> None:
+        with pytest.raises(InputError, match="no handler for any type"):
+            work(worker, until=0)
+
+    def test_needs_room(self, worker: JobManager) -> None:
+        worker.register_handler("evaluation", quick)
+        with pytest.raises(InputError, match="max_concurrent"):
+            work(worker, until=0, max_concurrent=0)
+
+    def test_is_one_for_each_manager(self, worker: JobManager, troubled: Troubled) -> None:
+        worker.register_handler("evaluation", quick)
+
+        async def play() -> None:
+            working, loop = asyncio.Event(), asyncio.get_running_loop()
+            troubled.on_acquired = lambda: loop.call_soon_threadsafe(working.set)
+            first = asyncio.create_task(worker.start_processing())
+            await asyncio.wait_for(working.wait(), LIMIT_SECONDS)
+            with pytest.raises(InputError, match="already"):
+                await worker.start_processing()
+            worker.stop_processing()
+            assert await asyncio.wait_for(first, LIMIT_SECONDS)
+
+        asyncio.run(play())
+
+    def test_goes_on_when_a_handler_fails(self, worker: JobManager, counted: Counted) -> None:
+        @worker.register_handler("evaluation")
+        def handler(context: JobContext) -> None:
+            raise LookupError(context.job_id)
+
+        for _ in range(2):
+            worker.create_job("evaluation", 1, {}, max_retries=0)
+        assert work(worker, until=2)
+        assert counted.endings == [Ending.FAILED] * 2
+
+
+class TestTrouble:
+    @pytest.mark.parametrize(
+        "trouble", [TransientConflict("busy"), StoreUnavailable("away")], ids=["conflict", "unavailable"]
+    )
+    def test_while_acquiring_is_waited_for(
+        self, worker: JobManager, troubled: Troubled, counted: Counted, trouble: Exception
+    ) -> None:
+        worker.register_handler("evaluation", quick)
+        worker.create_job("evaluation", 1, {})
+        troubled.acquiring = [trouble] * 3
+        assert work(worker, until=1)
+        assert counted.claims_failed == 3
+        assert row(worker)["status"] is JobStatus.COMPLETED
+
+    def test_that_no_waiting_mends_ends_the_worker(self, worker: JobManager, troubled: Troubled) -> None:
+        worker.register_handler("evaluation", quick)
+        troubled.acquiring = [SchemaError("changed by hand")]
+        with pytest.raises(SchemaError, match="by hand"):
+            work(worker, until=1)
+
+    @pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
+    @pytest.mark.verifies("PS-LEASE-HB-9", "INV-REPLAY-SAFE", "PS-CONCURRENCY-12")
+    def test_while_closing_is_met_by_trying_again_until_the_answer_is_definite(
+        self, worker: JobManager, troubled: Troubled, counted: Counted, *, applied: bool
+    ) -> None:
+        worker.register_handler("evaluation", quick)
+        worker.create_job("evaluation", 1, {})
+        trouble: list[Exception] = [TransientConflict("busy"), StoreUnavailable("cut", outcome_unknown=True)]
+        troubled.before, troubled.after = ([], trouble) if applied else (trouble, [])
+        assert work(worker, until=1)
+        found = row(worker)
+        assert (found["status"], found["result"], found["executions"]) == (JobStatus.COMPLETED, 1, 1)
+        assert counted.endings == [Ending.COMPLETED]
+        assert counted.repeated == 2
+        counts = troubled.get_lock_counts()
+        assert counts.acquired == counts.unlocked
+
+    @pytest.mark.verifies("PS-LEASE-HB-9")
+    def test_while_closing_that_lasts_until_the_deadline_loses_the_lease(
+        self, worker: JobManager, troubled: Troubled, counted: Counted
+    ) -> None:
+        """The stop beats no more for what is being written; its lease is one second."""
+        worker._settle_seconds = 0
+        worker.register_handler("evaluation", quick, lease_seconds=1)
+        worker.create_job("evaluation", 1, {})
+        troubled.before = [TransientConflict("busy")] * 10_000
+
+        class Stopping(Counted):
+            def closing_repeated(self, job_type: str) -> None:
+                super().closing_repeated(job_type)
+                worker.stop_processing(0)
+
+        seen = worker._metrics = Stopping()
+        seen.stop_after, seen.stop = 1, worker.stop_processing  # if this machine stood still for all of the lease
+        assert asyncio.run(asyncio.wait_for(worker.start_processing(), LIMIT_SECONDS))
+        assert seen.endings == [Ending.LOST]
+        assert seen.lost_for == [Loss.DEADLINE]
+        assert row(worker)["status"] is JobStatus.PROCESSING
+        assert counted.endings == []
+
+    def test_of_one_closing_call_that_is_no_use_in_repeating_leaves_the_job_to_its_lease(
+        self, worker: JobManager, troubled: Troubled, counted: Counted, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        worker.register_handler("evaluation", quick)
+        for _ in range(2):
+            worker.create_job("evaluation", 1, {})
+        troubled.before = [SchemaError("changed by hand")]
+        assert work(worker, until=2, max_concurrent=1)
+        assert counted.endings == [Ending.LEFT, Ending.COMPLETED]
+        assert "it ended, and that was not written" in caplog.text
+
+    def test_of_our_own_making_ends_the_worker_and_is_told(self, worker: JobManager, troubled: Troubled) -> None:
+        worker.register_handler("evaluation", quick)
+        worker.create_job("evaluation", 1, {})
+        troubled.before = [ZeroDivisionError("a defect")]
+        with pytest.raises(ZeroDivisionError, match="a defect"):
+            work(worker, until=9)
+
+    @pytest.mark.verifies("PS-LEASE-HB-7", "PS-LEASE-HB-8")
+    def test_of_all_beats_loses_the_lease_and_the_result_though_nobody_has_taken_the_job(
+        self, worker: JobManager, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def handler(context: JobContext) -> str:
+            assert context.cancellation.wait(LIMIT_SECONDS)
+            return "too late"
+
+        monkeypatch.setattr(Troubled, "away", True)
+        worker.register_handler("evaluation", handler, lease_seconds=1)
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=1)
+        assert counted.endings == [Ending.LOST]
+        assert counted.lost_for == [Loss.DEADLINE]
+        found = row(worker)
+        assert (found["status"], found["result"], found["lease_token"]) == (JobStatus.PROCESSING, None, 1)
+
+    @pytest.mark.verifies("PS-LEASE-HB-6", "PS-LEASE-HB-8")
+    def test_before_a_handler_has_begun_keeps_it_from_beginning(self, worker: JobManager, counted: Counted) -> None:
+        """The first handler blocks the event loop, until the second job is claimed, cancelled, and known to be lost."""
+        called: list[int] = []
+
+        async def handler(context: JobContext) -> None:
+            called.append(context.job_id)
+            until(lambda: row(worker, 2)["status"] is JobStatus.PROCESSING)
+            assert worker.cancel_job(2)
+            until(lambda: len(counted.lost_for) > 0)
+
+        worker.register_handler("evaluation", handler, lease_seconds=3)
+        for _ in range(2):
+            worker.create_job("evaluation", 1, {})
+        assert work(worker, until=2)
+        assert called == [1]
+        assert counted.lost_for == [Loss.CANCELLED]
+        assert sorted(counted.endings) == [Ending.COMPLETED, Ending.LOST]
+
+    @pytest.mark.verifies("PS-LEASE-HB-8", "INV-RESULT-FENCED")
+    def test_by_which_another_got_the_job_is_told_by_the_closing_call(
+        self, worker: JobManager, troubled: Troubled, counted: Counted
+    ) -> None:
+        @worker.register_handler("evaluation")
+        def handler(context: JobContext) -> str:
+            assert troubled.cancel_job(context.job_id)
+            return "of no use"
+
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=1)
+        assert counted.endings == [Ending.LOST]
+        assert counted.lost_for == [Loss.CANCELLED]
+        assert row(worker)["result"] is None
+
+
+def test_a_heartbeat_that_has_died_ends_the_worker(
+    worker: JobManager, monkeypatch: pytest.MonkeyPatch, troubled: Troubled
+) -> None:
+    monkeypatch.setattr("prompt_studio.running.heartbeat.Heartbeat.is_alive", False)
+    worker.register_handler("evaluation", quick)
+    with pytest.raises(RuntimeError, match="heartbeat has ended"):
+        work(worker, until=1)
+    assert replace(troubled.get_lock_counts(), sessions_lost=0).unlock_errors == 0

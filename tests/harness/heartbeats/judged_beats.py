@@ -1,0 +1,90 @@
+"""What a trial must show, judged from the database's journal and from what rivals saw when they looked for a job."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tests.harness.heartbeats.journal import Change
+
+MICROSECONDS = 1_000
+"""In a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One acquire of a rival, between two readings of the database's clock in milliseconds; None: there was no job."""
+
+    began: int
+    ended: int
+    job_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A promise that was broken."""
+
+    name: str
+    story: str
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A job that went from one attempt to the next while it was processing. Times are microseconds."""
+
+    job_id: int
+    token: int
+    owner: str | None
+    expired_at: int
+    taken_at: int
+
+    @property
+    def delay_seconds(self) -> float:
+        """How long after the lease's end it was taken."""
+        return (self.taken_at - self.expired_at) / 1_000_000
+
+
+def takeovers(journal: Iterable[Change]) -> Iterator[Takeover]:
+    """Yield every reclaim."""
+    last: dict[int, Change] = {}
+    for change in journal:
+        before = last.get(change.job_id)
+        if (
+            before is not None
+            and before.status == change.status == "processing"
+            and before.lease_token != change.lease_token
+        ):
+            assert before.leased_until is not None
+            assert change.started_at is not None
+            yield Takeover(
+                change.job_id, before.lease_token, before.lease_owner, before.leased_until, change.started_at
+            )
+        last[change.job_id] = change
+
+
+def broken(journal: list[Change], looks: Iterable[Look], alive: Iterable[str]) -> list[Found]:
+    """What went wrong; `alive` are the owners whose heartbeat ran all the time."""
+    reclaims, kept = list(takeovers(journal)), set(alive)
+    found = []
+    for one in reclaims:
+        if one.taken_at < one.expired_at:
+            found.append(Found("INV-NO-EARLY-RECLAIM", f"{one} was taken before its lease was over"))
+        if one.owner in kept:
+            found.append(Found("PS-LEASE-HB-2", f"{one} was taken from a worker whose heartbeat was alive"))
+    for look in looks:
+        passed = [
+            one
+            for one in reclaims
+            if look.job_id is None
+            and look.began * MICROSECONDS > one.expired_at
+            and (look.ended + 1) * MICROSECONDS < one.taken_at
+        ]
+        found += [Found("PS-LEASE-HB-3", f"{one} was over, and {look} passed it by") for one in passed]
+    return found + list(_old_words(journal))
+
+
+def _old_words(journal: Iterable[Change]) -> Iterator[Found]:
+    """Yield each change of a job by an attempt that was over."""
+    highest: dict[int, int] = {}
+    for change in journal:
+        if change.lease_token < highest.get(change.job_id, 0):
+            yield Found("INV-SINGLE-HOLDER", f"{change} came after token {highest[change.job_id]}")
+        highest[change.job_id] = max(change.lease_token, highest.get(change.job_id, 0))

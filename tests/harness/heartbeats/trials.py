@@ -1,0 +1,161 @@
+"""The trials: a worker that is alive, killed, or stopped, among rivals; and workers that are stopped in order."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.harness.heartbeats.journal import Change, keep_journal, read_journal
+from tests.harness.heartbeats.judged_beats import Found, Look, Takeover, broken, takeovers
+from tests.harness.heartbeats.workers import Beater, Plan, can_write, created, is_done, name_of, opened
+from tests.harness.locations import Location, Rows
+from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
+
+WORKER: Final = 0
+PAUSE_SECONDS: Final = 0.01
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a trial came to."""
+
+    jobs: Rows
+    journal: list[Change]
+    looks: list[Look] = field(default_factory=list)
+    endings: Counter[str] = field(default_factory=Counter)
+    losses: Counter[str] = field(default_factory=Counter)
+    beats: int = 0
+    found: list[Found] = field(default_factory=list)
+
+    @property
+    def reclaims(self) -> list[Takeover]:
+        """Every job that was taken from an attempt."""
+        return list(takeovers(self.journal))
+
+    @property
+    def finishers(self) -> list[str]:
+        """What is written as each job's result."""
+        return [str(job["result"]) for job in self.jobs]
+
+
+@contextmanager
+def place(location: Location, directory: Path) -> Iterator[str]:
+    """An empty database that keeps a journal."""
+    address = location.fresh(directory)
+    keep_journal(location, address)
+    try:
+        yield address
+    finally:
+        location.dispose(address)
+
+
+def alive(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
+    """A worker runs jobs that outlast their leases, and lives; all others look for jobs."""
+    _begin(pool, plan, work)
+    outcome = _ended_among_rivals(pool, plan, fate="lives")
+    endings, losses, beats = pool.answer(WORKER)
+    return _told(outcome, pool, endings, losses, beats)
+
+
+def killed(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
+    """The worker is killed in the middle of all jobs."""
+    _begin(pool, plan, work)
+    outcome = _ended_among_rivals(pool, plan, fate="dies")
+    pool.revive(WORKER)
+    return outcome
+
+
+def stopped(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
+    """The worker is stopped in the middle of all jobs, for longer than the leases, and wakes when all is over."""
+    _begin(pool, plan, work)
+    outcome = _ended_among_rivals(pool, plan, fate="sleeps")
+    before = read_journal(plan.location, plan.address)
+    pool.resume(WORKER)
+    endings, losses, beats = pool.answer(WORKER)
+    outcome = _told(outcome, pool, endings, losses, beats)
+    outcome.journal = read_journal(plan.location, plan.address)
+    if outcome.journal != before:
+        outcome.found.append(Found("INV-SINGLE-HOLDER", f"the sleeper changed {outcome.journal[len(before) :]}"))
+    return outcome
+
+
+def stops(pool: Pool[Beater], plan: Plan, rounds: int) -> Outcome:
+    """Several workers are started and stopped in order, while jobs are there all the time; then the rest is run.
+
+    Leases are long: whatever a stop had lost would stay processing.
+    """
+    with opened(plan) as database:
+        for number in range(plan.jobs):
+            created(database, "waits" if number % 3 else "rests on a thread")
+        for number in pool.numbers:
+            pool.ask(number, Beater.stop_again_and_again, plan, rounds)
+        runs = [run for number in pool.numbers for run in pool.answer(number)]
+        outcome = Outcome(plan.location.tables(plan.address).jobs, read_journal(plan.location, plan.address))
+        found = outcome.found
+        finished = Counter(job_id for job_id, _, how in runs if how == "finished")
+        for job in outcome.jobs:
+            times, status = finished[job["id"]], str(job["status"])
+            if status not in {"queued", "completed"}:
+                found.append(Found("PS-LEASE-HB-11", f"job {job['id']} is {status} when all workers have stopped"))
+            if times != (status == "completed"):
+                found.append(Found("PS-LEASE-HB-12", f"job {job['id']} is {status} and was run {times} times"))
+        outcome.endings = Counter(how for _, _, how in runs)
+        if not is_done(database) and outcome.endings["finished"] == plan.jobs:
+            found.append(Found("INV-NOTHING-LOST", "all jobs were run, and some are not over"))
+    return outcome
+
+
+def _begin(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> None:
+    """Let one process have all jobs."""
+    with opened(plan) as database:
+        for what in work:
+            created(database, what)
+        pool.ask(WORKER, Beater.work, plan)
+        _await(lambda: database.count_jobs(status="processing") == plan.jobs, f"all {plan.jobs} jobs have begun")
+        # Each change after the claims is a beat: what is taken later is taken from a lease that was renewed.
+        _await(lambda: len(read_journal(plan.location, plan.address)) >= 2 * plan.jobs, "all leases were renewed")
+
+
+def _ended_among_rivals(pool: Pool[Beater], plan: Plan, *, fate: str) -> Outcome:
+    rivals = [number for number in pool.numbers if number != WORKER]
+    owner = name_of(WORKER, pool.life(WORKER))
+    for number in rivals:
+        pool.ask(number, Beater.rival, plan)
+    if fate == "dies":
+        pool.kill(WORKER)
+    elif fate == "sleeps":
+        _put_to_sleep(pool, plan)
+    looks = [look for number in rivals for look in pool.answer(number)]
+    outcome = Outcome(plan.location.tables(plan.address).jobs, read_journal(plan.location, plan.address), looks)
+    outcome.found = broken(outcome.journal, looks, [owner] if fate == "lives" else [])
+    return outcome
+
+
+def _put_to_sleep(pool: Pool[Beater], plan: Plan) -> None:
+    """Stop the worker where it keeps nobody from writing: a file has one writer, who could be this one."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < deadline:
+        pool.stop(WORKER)
+        if can_write(plan):
+            return
+        pool.resume(WORKER)
+    raise Trouble("each time that the worker was stopped it was writing")
+
+
+def _told(outcome: Outcome, pool: Pool[Beater], endings: list[str], losses: list[str], beats: int) -> Outcome:
+    del pool
+    outcome.endings, outcome.losses, outcome.beats = Counter(endings), Counter(losses), beats
+    return outcome
+
+
+def _await(happens: object, what: str) -> None:
+    assert callable(happens)
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not happens():
+        if time.monotonic() > deadline:
+            raise Trouble(f"not within {LIMIT_SECONDS:g} s: {what}")
+        threading.Event().wait(PAUSE_SECONDS)

@@ -1,0 +1,213 @@
+"""What the processes of a trial do: one runs jobs under a `JobManager`, the others look for jobs all the time."""
+
+import asyncio
+import logging
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, Final
+
+from prompt_studio import JobContext, JobManager, JobRow, Metrics, PromptStudioDatabase, TransientConflict
+from prompt_studio.metrics import Ending
+from tests.harness.heartbeats.judged_beats import Look
+from tests.harness.locations import Location
+from tests.harness.processes import LIMIT_SECONDS, Seat, Trouble
+
+WAITS, BLOCKS, BURNS, RESTS = "waits", "blocks the loop", "burns the processor", "rests on a thread"
+TYPES: Final = {WAITS: "evaluation", BLOCKS: "evaluation", BURNS: "generation", RESTS: "generation"}
+"""What a handler does, and the type of job whose handler can do it: the one is async, the other plain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A trial's figures, in seconds."""
+
+    location: Location
+    address: str
+    jobs: int
+    job_seconds: float
+    lease_seconds: int
+    beat_seconds: float
+    poll_seconds: float
+    limit_seconds: float = LIMIT_SECONDS
+
+
+@dataclass(slots=True)
+class Story(Metrics):
+    """What a worker counted, until it had ended as many attempts as there were jobs."""
+
+    until: int = 0
+    endings: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+    beats: int = 0
+    stop: Any = None
+
+    def ended(self, job_type: str, ending: Ending, seconds: float) -> None:
+        del job_type, seconds
+        self.endings.append(str(ending))
+        if len(self.endings) == self.until:
+            self.stop()
+
+    def lost(self, job_type: str, reason: str) -> None:
+        del job_type
+        self.losses.append(str(reason))
+
+    def renewed(self, job_type: str, *, late: bool) -> None:
+        del job_type, late
+        self.beats += 1
+
+
+class Beater:
+    """A process of a trial."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        # What it logs is expected here, and no test's output; pytest does not hear other processes.
+        logging.getLogger("prompt_studio").addHandler(logging.NullHandler())
+
+    @property
+    def name(self) -> str:
+        """What the database calls it."""
+        return name_of(self._seat.number, self._seat.life)
+
+    def work(self, plan: Plan) -> tuple[list[str], list[str], int]:
+        """Run as many jobs as there are, all at once; how they ended, which leases were lost, and how many beats."""
+        story = Story(until=plan.jobs)
+        with opened(plan) as database:
+            manager = JobManager(database, worker_id=self.name, poll_seconds=plan.poll_seconds, metrics=story)
+            story.stop = manager.stop_processing
+
+            @manager.register_handler("evaluation")
+            async def on_the_loop(context: JobContext) -> dict[str, str]:
+                if context.payload == BLOCKS:
+                    threading.Event().wait(plan.job_seconds)
+                else:
+                    await idle(plan.job_seconds)
+                return {"by": context.worker_id}
+
+            @manager.register_handler("generation")
+            def on_a_thread(context: JobContext) -> dict[str, str]:
+                if context.payload == BURNS:
+                    burn(plan.job_seconds)
+                else:
+                    context.cancellation.wait(plan.job_seconds)
+                return {"by": context.worker_id}
+
+            asyncio.run(asyncio.wait_for(manager.start_processing(plan.jobs), plan.limit_seconds))
+        return story.endings, story.losses, story.beats
+
+    def rival(self, plan: Plan) -> list[Look]:
+        """Look for a job again and again, and complete what there is, until all are over."""
+        looks, until = [], time.monotonic() + plan.limit_seconds
+        clock = plan.location.real_time(plan.address)
+        with opened(plan) as database:
+            while time.monotonic() < until:
+                began = clock.now_milliseconds()
+                job = database.acquire_next_job(worker_id=self.name)
+                looks.append(Look(began, clock.now_milliseconds(), None if job is None else job["id"]))
+                if job is not None:
+                    database.complete_job(job["id"], lease_token=job["lease_token"], result={"by": self.name})
+                    continue
+                if is_done(database):
+                    clock.close()
+                    return looks
+                threading.Event().wait(plan.poll_seconds)
+        raise Trouble(f"{self.name} waited for the end of all jobs for {plan.limit_seconds:g} s")
+
+    def stop_again_and_again(self, plan: Plan, rounds: int) -> list[tuple[int, int, str]]:
+        """Start and stop a worker under load; for each attempt its job, its token, and whether it was finished.
+
+        A handler takes a moment, so that some are under way whenever a stop comes.
+        """
+        dice, runs = Random(f"{self.name}"), []  # noqa: S311 - these dice decide nothing secret
+        with opened(plan) as database:
+            for _ in range(rounds):
+                manager = JobManager(database, worker_id=self.name, poll_seconds=plan.poll_seconds, grace_seconds=0)
+                left = dice.randint(1, 6)
+
+                @manager.register_handler("evaluation")
+                async def handler(context: JobContext, manager: JobManager = manager) -> None:
+                    nonlocal left
+                    left -= 1
+                    if left == 0:
+                        manager.stop_processing()
+                    how = "interrupted"
+                    try:
+                        await idle(dice.uniform(0, plan.job_seconds))
+                        how = "finished"
+                    finally:
+                        runs.append((context.job_id, context.lease_token, how))
+
+                @manager.register_handler("generation")
+                def plain(context: JobContext) -> None:
+                    how = "finished"
+                    if context.cancellation.wait(dice.uniform(0, plan.job_seconds)):
+                        how = "interrupted"
+                    runs.append((context.job_id, context.lease_token, how))
+                    if how == "interrupted":
+                        context.raise_if_stopped()
+
+                asyncio.run(asyncio.wait_for(self._started(manager, database), plan.limit_seconds))
+        return runs
+
+    async def _started(self, manager: JobManager, database: PromptStudioDatabase) -> None:
+        working = asyncio.ensure_future(manager.start_processing(4))
+        while not working.done():
+            done, _ = await asyncio.wait({working}, timeout=0.2)
+            if not done and await asyncio.to_thread(is_done, database):
+                manager.stop_processing()
+        if not working.result():
+            raise Trouble("a handler did not end")
+
+
+def name_of(number: int, life: int) -> str:
+    """The name of one life of a process."""
+    return f"process-{number}.{life}"
+
+
+def opened(plan: Plan) -> PromptStudioDatabase:
+    """The trial's database, with the trial's leases."""
+    with plan.location.open(plan.address, None) as database:
+        settings = replace(
+            database.settings, lease_seconds=plan.lease_seconds, heartbeat_seconds=plan.beat_seconds, pool_connections=8
+        )
+        return database.opened_again(settings)
+
+
+def is_done(database: PromptStudioDatabase) -> bool:
+    """Whether no job is queued or processing."""
+    return not any(database.count_jobs(status=status) for status in ("queued", "processing"))
+
+
+def can_write(plan: Plan) -> bool:
+    """Whether a write gets through at once: a process that was stopped in the middle of one keeps all others out."""
+    with opened(plan) as database:
+        impatient = replace(database.settings, write_retry_seconds=0.0)
+        with database.opened_again(impatient) as trying:
+            try:
+                trying.record_idempotency("trial", "writes", 1, None)
+            except TransientConflict:
+                return False
+    return True
+
+
+def created(database: PromptStudioDatabase, what: str) -> JobRow:
+    """A job for a handler that does this."""
+    return database.create_job(TYPES[what], 1, what)
+
+
+async def idle(seconds: float) -> None:
+    """Do nothing for so long, as who waits for an LLM."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
+
+
+def burn(seconds: float) -> int:
+    """Keep a processor busy in pure Python."""
+    until, turns = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        turns += 1
+    return turns

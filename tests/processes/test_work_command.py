@@ -1,0 +1,257 @@
+"""`python -m prompt_studio work` as a process: what it refuses, what it logs, and how signals stop it."""
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Final
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from prompt_studio import JobStatus, PromptStudioDatabase, Settings
+from tests.conformance.stores import await_farewell
+
+pytestmark = pytest.mark.processes
+
+LIMIT_SECONDS: Final = 60.0
+
+TASKS: Final = """
+import asyncio, threading
+from prompt_studio import Handlers, JobContext
+
+handlers = Handlers()
+of_old = {"evaluation": lambda payload, entity_id: [payload, entity_id]}
+number = 5
+
+@handlers.register("evaluation")
+def evaluate(context: JobContext):
+    return context.payload
+
+@handlers.register("generation")
+def until_stopped(context: JobContext):
+    context.progress(note="waiting")
+    context.cancellation.wait()
+    context.raise_if_stopped()
+
+@handlers.register("optimization")
+async def never(context: JobContext):
+    context.progress(note="waiting")
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            context.progress_was_ignored = True
+"""
+
+
+class Worker:
+    """A worker process, whose log can be waited for."""
+
+    def __init__(self, directory: Path, *arguments: str, database: str = "jobs.db") -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "prompt_studio", "work", "--database", database, *arguments],
+            cwd=directory,
+            env=os.environ | {"PYTHONWARNINGS": "error"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, args=(self.process.stderr,))
+        self._reader.start()
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            self._lines.put(line)
+
+    def await_line(self, pattern: str) -> str:
+        """The next line of the log with this in it."""
+        seen: list[str] = []
+        while True:
+            try:
+                line = self._lines.get(timeout=LIMIT_SECONDS)
+            except queue.Empty:
+                raise AssertionError(f"no {pattern!r} in {seen}") from None
+            if re.search(pattern, line):
+                return line
+            seen.append(line)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def ended(self) -> tuple[int, str]:
+        """Its exit code, and what it printed at its end."""
+        code = self.process.wait(LIMIT_SECONDS)
+        self._reader.join(LIMIT_SECONDS)
+        assert self.process.stdout is not None
+        rest = [self.process.stdout.read()]
+        while not self._lines.empty():
+            rest.append(self._lines.get())
+        return code, "".join(rest)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(LIMIT_SECONDS)
+        self._reader.join(LIMIT_SECONDS)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[PromptStudioDatabase]:
+    (tmp_path / "tasks.py").write_text(TASKS, encoding="utf-8")
+    with PromptStudioDatabase(tmp_path / "jobs.db", "tester") as database:
+        database.count_jobs()
+        yield database
+
+
+@pytest.fixture
+def workers(database: PromptStudioDatabase, tmp_path: Path) -> Iterator[Start]:
+    assert database.count_jobs() == 0
+    started: list[Worker] = []
+
+    def start(*arguments: str) -> Worker:
+        started.append(Worker(tmp_path, *arguments))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.close()
+
+
+class TestTheCommand:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--handlers", "tasks"], "--handlers must be MODULE:REGISTRY"),
+            (["--handlers", "nothing:handlers"], "No module named 'nothing': run it in the module's directory"),
+            (["--handlers", "tasks:nothing"], "has no attribute 'nothing': name its registry"),
+            (["--handlers", "tasks:number"], "must be a prompt_studio.Handlers, or a dict, not a int"),
+            (["--handlers", "tasks:handlers", "--grace-seconds", "-1"], "grace_seconds must be a number from 0"),
+            (["--handlers", "tasks:handlers", "--concurrency", "0"], "must be a whole number from 1 to 1000, not '0'"),
+            (["--handlers", "tasks:handlers", "--lease-seconds", "1.5"], "must be a whole number from 1 to 3600"),
+            (["--handlers", "tasks:handlers", "--database", "elsewhere.db"], "does not exist"),
+        ],
+    )
+    def test_refuses_what_cannot_work(self, workers: Start, arguments: list[str], said: str) -> None:
+        code, told = workers(*arguments).ended()
+        assert code != 0
+        assert said in told
+        assert "Traceback" not in told
+
+    @pytest.mark.verifies("PS-LEASE-HB-4", "PS-LEASE-HB-5")
+    @pytest.mark.parametrize(("seconds", "said"), [("abc", "finite number"), ("1e9", "shorter than the lease of 60 s")])
+    def test_refuses_an_interval_at_its_start(
+        self,
+        workers: Start,
+        monkeypatch: pytest.MonkeyPatch,
+        seconds: str,
+        said: str,
+    ) -> None:
+        monkeypatch.setenv("TLDW_PS_HEARTBEAT_SECONDS", seconds)
+        code, told = workers("--handlers", "tasks:handlers").ended()
+        assert code == 1
+        assert "not started" in told
+        assert said in told
+
+    def test_takes_a_dict_of_functions(self, workers: Start, database: PromptStudioDatabase) -> None:
+        database.create_job("evaluation", 7, {"a": 1})
+        worker = workers("--handlers", "tasks:of_old", "--log-level", "INFO")
+        worker.await_line("job 1: completed")
+        worker.signal(signal.SIGINT)
+        code, told = worker.ended()
+        assert (code, "stopped in order" in told) == (0, True)
+        job = database.get_job(1)
+        assert job is not None
+        assert job["result"] == [{"a": 1}, 7]
+
+    @pytest.mark.verifies("PS-LEASE-HB-16")
+    def test_logs_json_and_tells_prometheus(self, workers: Start, database: PromptStudioDatabase) -> None:
+        options = ("--metrics-port", "0", "--log-format", "json", "--worker-id", "me", "--poll-seconds", "0.1")
+        worker = workers("--handlers", "tasks:handlers", *options)
+        port = json.loads(worker.await_line("metrics on port"))["metrics_port"]
+        database.create_job("evaluation", 1, {})
+        told = json.loads(worker.await_line("job 1: completed"))
+        facts = {name: told[name] for name in ("job_id", "lease_token", "worker_id", "ending", "level")}
+        assert facts == {"job_id": 1, "lease_token": 1, "worker_id": "me", "ending": "completed", "level": "INFO"}
+        with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=LIMIT_SECONDS) as answer:
+            text = answer.read().decode()
+        assert 'prompt_studio_job_claims_total{job_type="evaluation"} 1.0' in text
+        assert 'prompt_studio_jobs{status="completed"} 1.0' in text
+        other = workers("--handlers", "tasks:handlers", "--metrics-port", str(port))
+        code, said = other.ended()
+        assert (code, "cannot be had" in said) == (1, True)
+
+
+class TestASignal:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-12", "INV-NOTHING-LOST")
+    def test_stops_in_order_and_a_second_one_ends_the_grace_time(
+        self,
+        workers: Start,
+        database: PromptStudioDatabase,
+        number: signal.Signals,
+    ) -> None:
+        database.create_job("generation", 1, {})
+        worker = workers("--handlers", "tasks:handlers", "--grace-seconds", "3600")
+        worker.await_line("waiting")
+        worker.signal(number)
+        worker.await_line(f"stopping: {number.name}")
+        worker.signal(number)
+        code, told = worker.ended()
+        assert code == 0
+        assert "stopped in order" in told
+        job = database.get_job(1)
+        assert job is not None
+        assert (job["status"], job["executions"]) == (JobStatus.QUEUED, 0)
+
+    @pytest.mark.verifies("PS-LEASE-HB-12")
+    def test_ends_the_process_though_a_handler_does_not(
+        self,
+        workers: Start,
+        database: PromptStudioDatabase,
+    ) -> None:
+        database.create_job("optimization", 1, {})
+        worker = workers("--handlers", "tasks:handlers", "--grace-seconds", "0")
+        worker.await_line("waiting")
+        worker.signal(signal.SIGTERM)
+        worker.await_line("left a job to its lease")
+        assert worker.ended()[0] == 1
+        job = database.get_job(1)
+        assert job is not None
+        assert (job["status"], job["executions"]) == (JobStatus.PROCESSING, 1)
+
+
+class TestOnAServer:
+    @pytest.mark.verifies("PS-LEASE-HB-11", "INV-LOCKS-MATCH")
+    def test_works_and_leaves_no_session_behind(self, postgres_database: str, tmp_path: Path) -> None:
+        (tmp_path / "tasks.py").write_text(TASKS, encoding="utf-8")
+        with PromptStudioDatabase(postgres_database, "tester", settings=Settings()) as database:
+            database.create_job("evaluation", 1, "well")
+            worker = Worker(tmp_path, "--handlers", "tasks:handlers", database=postgres_database)
+            try:
+                worker.await_line("job 1: completed")
+                worker.signal(signal.SIGTERM)
+                code, told = worker.ended()
+            finally:
+                worker.close()
+            job = database.get_job(1)
+        assert (code, "stopped in order" in told) == (0, True)
+        assert job is not None
+        assert job["result"] == "well"
+        with closing(psycopg.connect(postgres_database, autocommit=True, row_factory=dict_row)) as session:
+            await_farewell(session)
