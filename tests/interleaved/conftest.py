@@ -13,6 +13,9 @@ from tests.harness.interleaved_layer import SCHEDULES, InterleavedLayer
 from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.ground import Ground, ground_at
 from tests.harness.interleaving.judging import Judge, Judgement
+from tests.harness.interleaving.plain_tables import PlainTables
+from tests.harness.interleaving.program_session import ProgramWorker
+from tests.harness.interleaving.programs import ProgramScheduler
 from tests.harness.interleaving.scenarios import WHOLE
 from tests.harness.interleaving.scheduler import Run, Scheduler
 from tests.harness.interleaving.session import SessionWorker
@@ -154,3 +157,31 @@ Holds = Callable[[Run], Judgement]
 def holds(scheduler: Scheduler, judge: Judge, failures: Path) -> Holds:
     """What every test of schedules ends with."""
     return lambda run: require(scheduler, judge, run, failures)
+
+
+Make = Callable[[Path], PlainTables]
+On = Callable[[Make], ProgramScheduler]
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Pool[ProgramWorker]]:
+    """Processes that run programs of plain SQL."""
+    pool = Pool(WORKERS, ProgramWorker, preload=("psycopg", "prompt_studio"))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def on(workers: Pool[ProgramWorker], tmp_path: Path) -> Iterator[Callable[[Make], ProgramScheduler]]:
+    """A scheduler over a database with plain tables."""
+    grounds: list[PlainTables] = []
+
+    def scheduler(make: Make) -> ProgramScheduler:
+        grounds.append(make(tmp_path))
+        return ProgramScheduler(workers, grounds[-1])
+
+    yield scheduler
+    workers.restore()
+    workers.all(ProgramWorker.leave)
+    for ground in grounds:
+        ground.close()

@@ -281,6 +281,7 @@ PASSED_BY: Final = Weaker(
 REFUSED: Final = Weaker(
     "the server may refuse to serialize two that are under way, and what it refused is undone",
     errors=frozenset({"40001"}),
+    of_snapshots=True,
 )
 ONE_STATEMENT: Final = _queue("lease in one statement", lease_in_one_statement)
 

@@ -1,19 +1,17 @@
 """A migration beside a program of the old schema: what that one commits is converted, or it is refused."""
 
 import random
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from tests.harness.interleaving.explorers import every_order, uniform
-from tests.harness.interleaving.plain_tables import PlainPostgres, PlainSqlite, PlainTables
-from tests.harness.interleaving.program_session import ProgramWorker
+from tests.harness.interleaving.plain_tables import PlainPostgres, PlainSqlite
 from tests.harness.interleaving.programs import NOT_SERIAL, Programs, ProgramScheduler, SerialJudge
 from tests.harness.interleaving.reducing import reduced
 from tests.harness.interleaving.scheduler import Run
 from tests.harness.interleaving.schedules import preemptions
-from tests.harness.processes import Pool
+from tests.interleaved.conftest import Make, On
 from tests.interleaved.migrations import (
     RIGHT_MIGRATIONS_OF_POSTGRES,
     RIGHT_MIGRATIONS_OF_SQLITE,
@@ -22,7 +20,6 @@ from tests.interleaved.migrations import (
 
 pytestmark = pytest.mark.interleaved
 
-Make = Callable[[Path], PlainTables]
 PREEMPTIONS_MAX = 1
 """In each run: wherever one of the two is, the other goes on to its end or until it waits."""
 
@@ -33,33 +30,6 @@ RIGHT = [
     # To make the tables of Postgres anew for each schedule takes longer than all the rest of it.
     *(pytest.param(PlainPostgres, one, id=f"postgres-{one.name}", marks=pytest.mark.soak) for one in MORE),
 ]
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Pool[ProgramWorker]]:
-    """Two processes that run programs."""
-    pool = Pool(2, ProgramWorker, preload=("psycopg", "prompt_studio"))
-    yield pool
-    pool.close()
-
-
-@pytest.fixture
-def on(workers: Pool[ProgramWorker], tmp_path: Path) -> Iterator[Callable[[Make], ProgramScheduler]]:
-    """A scheduler over a database with plain tables."""
-    grounds: list[PlainTables] = []
-
-    def scheduler(make: Make) -> ProgramScheduler:
-        grounds.append(make(tmp_path))
-        return ProgramScheduler(workers, grounds[-1])
-
-    yield scheduler
-    workers.restore()
-    workers.all(ProgramWorker.leave)
-    for ground in grounds:
-        ground.close()
-
-
-On = Callable[[Make], ProgramScheduler]
 
 
 def require(scheduler: ProgramScheduler, runs: Iterator[Run]) -> list[Run]:

@@ -13,16 +13,15 @@ import pytest
 from prompt_studio_model.checking.history import Returned
 from tests.harness.interleaving.explorers import every_order
 from tests.harness.interleaving.failing import require
-from tests.harness.interleaving.plain_tables import PlainPostgres, PlainSqlite, PlainTables
-from tests.harness.interleaving.program_session import ProgramWorker
+from tests.harness.interleaving.plain_tables import PlainPostgres, PlainSqlite
 from tests.harness.interleaving.programs import NOT_SERIAL, Programs, ProgramScheduler, SerialJudge, outcome_of
 from tests.harness.interleaving.reducing import reduced
 from tests.harness.interleaving.scenario import Call
 from tests.harness.interleaving.scheduler import Run, follow
 from tests.harness.interleaving.schedules import Schedule, preemptions, replay
 from tests.harness.interleaving.session import Told
-from tests.harness.processes import Pool, Trouble
-from tests.interleaved.conftest import EXPLORED
+from tests.harness.processes import Trouble
+from tests.interleaved.conftest import EXPLORED, Make, On
 from tests.interleaved.programs import (
     RIGHT_ON_POSTGRES,
     RIGHT_ON_SQLITE,
@@ -39,7 +38,6 @@ pytestmark = pytest.mark.interleaved
 PREEMPTIONS_MAX: Final = 2
 REPLAYS: Final = 50
 WAIT_SECONDS: Final = 0.05
-Make = Callable[[Path], PlainTables]
 
 
 def on_each(on_sqlite: tuple[Any, ...], on_postgres: tuple[Any, ...]) -> pytest.MarkDecorator:
@@ -55,33 +53,6 @@ def on_each(on_sqlite: tuple[Any, ...], on_postgres: tuple[Any, ...]) -> pytest.
 
 def by_name(programs: tuple[Programs, ...], name: str) -> Programs:
     return next(one for one in programs if one.name == name)
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Pool[ProgramWorker]]:
-    """Processes that run programs."""
-    pool = Pool(3, ProgramWorker, preload=("psycopg",))
-    yield pool
-    pool.close()
-
-
-@pytest.fixture
-def on(workers: Pool[ProgramWorker], tmp_path: Path) -> Iterator[Callable[[Make], ProgramScheduler]]:
-    """A scheduler over a database with plain tables."""
-    grounds: list[PlainTables] = []
-
-    def scheduler(make: Make) -> ProgramScheduler:
-        grounds.append(make(tmp_path))
-        return ProgramScheduler(workers, grounds[-1])
-
-    yield scheduler
-    workers.restore()
-    workers.all(ProgramWorker.leave)
-    for ground in grounds:
-        ground.close()
-
-
-On = Callable[[Make], ProgramScheduler]
 
 
 @on_each(RIGHT_ON_SQLITE, RIGHT_ON_POSTGRES)

@@ -5,6 +5,7 @@ they come to is what any other schedule may come to: the answer of each lane, an
 before another one began comes first in the order that explains them, as in real time.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations, permutations
@@ -33,11 +34,13 @@ class Weaker:
         reason: why no more can be asked for.
         values: such return values.
         errors: such errors, by their codes.
+        of_snapshots: it is enough that the other one did something while this one had a snapshot.
     """
 
     reason: str
     values: frozenset[Hashable] = frozenset()
     errors: frozenset[str] = frozenset()
+    of_snapshots: bool = False
 
     def allows(self, answer: Answer) -> bool:
         """Whether this answer is one of them."""
@@ -155,20 +158,22 @@ def _excusable(run: Run, weaker: Weaker | None) -> list[str]:
     """The lanes whose answer is allowed besides: somebody else was in the middle of something when they did a thing."""
     if weaker is None:
         return []
-    return [lane for lane, answer in _answers(run).items() if weaker.allows(answer) and _met_somebody(run.steps, lane)]
+    cut_in = set(_cut_in(run.steps))
+    excusable = []
+    for lane, answer in _answers(run).items():
+        met = any(one == lane or (weaker.of_snapshots and other == lane) for one, other in cut_in)
+        excusable += [lane] if met and weaker.allows(answer) else []
+    return excusable
 
 
-def _met_somebody(steps: Sequence[Step], lane: str) -> bool:
-    """Whether another lane had done something, and had not ended, when this one did."""
-    done: dict[str, int] = {}
-    left = {one: sum(step.lane == one for step in steps) for one in {step.lane for step in steps}}
+def _cut_in(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
+    """Each lane that did something while another one had done something and had not ended; and that other one."""
+    begun: set[str] = set()
+    left = Counter(step.lane for step in steps)
     for step in steps:
-        in_the_middle = (other for other in done if other != lane and done[other] and left[other])
-        if step.lane == lane and any(in_the_middle):
-            return True
-        done[step.lane] = done.get(step.lane, 0) + 1
+        yield from ((step.lane, other) for other in begun if other != step.lane and left[other])
+        begun.add(step.lane)
         left[step.lane] -= 1
-    return False
 
 
 def _some_of(lanes: list[str], of: int) -> Iterator[tuple[str, ...]]:
