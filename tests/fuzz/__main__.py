@@ -83,9 +83,10 @@ def main(arguments: Sequence[str] | None = None, locations: Sequence[Location] =
         run(chosen, asked, parts)
     except KeyboardInterrupt:
         cut_short = "it was interrupted"
-    except Exception as error:  # the code of an error that nobody caught would say that a store is wrong
+    except Exception as error:
         logging.getLogger(__name__).exception("the run was cut short")
         cut_short = f"{type(error).__name__}: {error}"
+        raise SystemExit(CODES["inconclusive"]) from error  # an error that nobody caught has the code of a violation
     finally:
         shard = f"{asked.shard.number}/{asked.shard.of}"
         report.write(asked.out, parts, asked.seed, shard, cut_short=cut_short)

@@ -14,7 +14,7 @@ from typing import Final
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.playground import Playground
 from tests.harness.interleaving.explorers import Bounds, by_luck, every_order, one_of_each
-from tests.harness.interleaving.failing import require
+from tests.harness.interleaving.failing import OURS, require
 from tests.harness.interleaving.generated import generated
 from tests.harness.interleaving.independence import TABLES
 from tests.harness.interleaving.scenario import Scenario
@@ -178,7 +178,7 @@ class Campaign:
     def _explorer(self, name: str) -> Iterator[Explored]:
         """An explorer at work. What it finds is noted; after any trouble everything is made anew, and the run goes on.
 
-        Whatever is raised here, by whomever, proves nothing of the store: it makes the run inconclusive.
+        What is raised here proves nothing of the store: it makes the run inconclusive.
         """
         explored = self.part.explorers.setdefault(name, Explored())
         begun = time.monotonic()
@@ -186,7 +186,7 @@ class Campaign:
             yield explored
         except Violation as violation:
             explored.violations.append(str(violation))
-        except Exception as trouble:
+        except OURS as trouble:
             logging.getLogger(__name__).exception("%s: %s", self.part.store, name)
             explored.troubles.append(f"{type(trouble).__name__}: {trouble}")
             self._playground.remake()

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.harness.interleaving.failing import OURS
 from tests.harness.interleaving.ground import Ground, ground_at
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.scheduler import Scheduler
@@ -44,7 +45,7 @@ class Playground:
         old, self._open = self._open, ExitStack()
         try:
             old.close()
-        except Exception:
+        except OURS:
             logging.getLogger(__name__).exception(
                 "%s: what trouble has left could not be taken away", self.location.name
             )

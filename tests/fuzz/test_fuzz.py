@@ -148,12 +148,14 @@ class TestTrouble:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         def never(*_: Any) -> None:  # noqa: ANN401 - see Campaign
-            raise OSError("no space left")
+            raise KeyError("a mistake of ours")
 
         monkeypatch.setattr("tests.fuzz.__main__.Campaign.run", never)
-        assert main(fuzz(tmp_path, "--store", SQLITE.name)) == CODES["inconclusive"]
-        assert "the run was cut short: OSError: no space left" in capsys.readouterr().out
-        assert summary(tmp_path)["cut_short"] == "OSError: no space left"
+        with pytest.raises(SystemExit) as ended:
+            main(fuzz(tmp_path, "--store", SQLITE.name))
+        assert ended.value.code == CODES["inconclusive"]
+        assert "the run was cut short: KeyError: 'a mistake of ours'" in capsys.readouterr().out
+        assert summary(tmp_path)["verdict"] == "inconclusive"
 
 
 class TestTheCorpus:

@@ -3,17 +3,15 @@
 Only what the store did wrong is shrunk. What went wrong here is no example of anything: nothing more is played then.
 """
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-import psycopg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.harness.interleaving.failing import keep, require
+from tests.harness.interleaving.failing import OURS, keep, require
 from tests.harness.interleaving.generated import Chooser, generate
 from tests.harness.interleaving.judging import Judge, Judgement
 from tests.harness.interleaving.scenario import Scenario
@@ -25,9 +23,6 @@ STEPS: Final = 30
 DEVIATIONS_MAX: Final = 3
 OTHERS_MAX: Final = 3
 """A deviation goes to this many lanes further on at most."""
-
-_OURS: Final = (AssertionError, OSError, sqlite3.Error, psycopg.Error)
-"""What says nothing of the store: `Trouble` is an AssertionError, and the scheduler has connections of its own."""
 
 
 Generate = Callable[[str, Chooser], Scenario]
@@ -66,7 +61,7 @@ def require_drawn(
             judged = judge.judge(run)
             assert judged.verdict != "inconclusive", judged.why
             scheduler.forget(scenario)
-        except _OURS as trouble:
+        except OURS as trouble:
             troubles.append(trouble)
             return
         if judged.verdict == "violated":

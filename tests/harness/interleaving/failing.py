@@ -1,8 +1,11 @@
 """What to do with a schedule that does not hold: make it short, write it down, and say how to play it again."""
 
 import re
+import sqlite3
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+import psycopg
 
 from tests.harness.interleaving.judging import Judgement
 from tests.harness.interleaving.reducing import reduced
@@ -16,6 +19,11 @@ class AnyJudge(Protocol):
 
     def judge(self, run: Run) -> Judgement:
         """Say so."""
+
+
+OURS: Final = (AssertionError, OSError, EOFError, sqlite3.Error, psycopg.Error)
+"""What went wrong here, and says nothing of the store: `Trouble` is an AssertionError, pipes and files break with an
+OSError or an EOFError, and the scheduler has connections of its own."""
 
 
 def require(scheduler: Scheduler, judge: AnyJudge, run: Run, directory: Path) -> Judgement:
