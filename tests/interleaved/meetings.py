@@ -112,6 +112,7 @@ def on_keys(session: str, scope: Scope) -> dict[str, tuple[Move, ...]]:
     return {
         "record": (op.Record(session=session, scope=scope, entity_id=ord(session)),),
         "lookup": (op.Lookup(session=session, scope=scope),),
+        "create once": (op.CreateOnce(session=session, request=REQUEST, scope=scope, fingerprint="of it"),),
     }
 
 
@@ -166,9 +167,14 @@ def together() -> Iterator[Scenario]:
     )
     yield Scenario("create, acquire", (), {"a": (op.Create(session="a", request=REQUEST),), "b": (acquire("b"),)})
     for scope in (ANN, NOBODY):
-        for other in ("record", "lookup"):
+        for one, other in (
+            ("record", "record"),
+            ("record", "lookup"),
+            ("create once", "lookup"),
+            ("create once", "create once"),
+        ):
             yield Scenario(
-                f"record, {other}, {scope.user_id}",
+                f"{one}, {other}, {scope.user_id}",
                 (),
-                {"a": on_keys("a", scope)["record"], "b": on_keys("b", scope)[other]},
+                {"a": on_keys("a", scope)[one], "b": on_keys("b", scope)[other]},
             )

@@ -4,9 +4,9 @@ import pytest
 
 from prompt_studio_model.checking.history import Invoked, Lost
 from tests.harness.interleaving.explorers import every_order
-from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.scenarios import KILLED
 from tests.harness.interleaving.scheduler import Run, Scheduler
+from tests.interleaved.conftest import Holds
 
 pytestmark = [
     pytest.mark.interleaved,
@@ -29,10 +29,10 @@ def killed_at(run: Run) -> str | None:
     return after[-1] if after else None
 
 
-def test_a_kill_at_every_gate_leaves_both_or_neither(scheduler: Scheduler, judge: Judge) -> None:
+def test_a_kill_at_every_gate_leaves_both_or_neither(scheduler: Scheduler, holds: Holds) -> None:
     seen, schedules = set(), 0
     for run in every_order(scheduler, ONCE):
-        judge.require(run)
+        holds(run)
         seen.add(killed_at(run))
         schedules += 1
         assert len(run.after.jobs) == len(run.after.keys) == 1

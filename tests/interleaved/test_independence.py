@@ -46,8 +46,8 @@ OF_ONE_JOB: Final = frozenset(
 """The statements that name a job."""
 ONLY_LATER: Final = frozenset({"lookup_key_of_user", "lookup_key_without_user"})
 """What begins and ends its call by itself: it could be told by the end of another, which it may not pass anyway."""
-NEEDLESS: Final = frozenset({"get_job"})
-"""What is read only after the row was locked in the same transaction. It stays in the table: others may read it so."""
+NEEDLESS: Final = frozenset({"get_job", "fill_key"})
+"""What reads or writes only a row that its transaction has locked. They stay in the table: others may do so without."""
 
 LONG = [scenario for scenario in THREE_SESSIONS if "job" in scenario.name or "two users" in scenario.name]
 """Those with tens of thousands of orders, or too many kinds of them for each run."""
