@@ -47,7 +47,7 @@ def test_a_detector_that_is_hasty_is_found_out(
     only(monkeypatch, Hasty)
     # Hasty with what takes long, and not with a statement before it, which is quick but for what else goes on here.
     monkeypatch.setattr(scheduler, "PROBE_SECONDS", 0.05)
-    longest = (replace(kind, drawn=(10 * kind.drawn[1],) * 2) for kind in SLOW if kind.order == "aabb")
+    longest = (replace(kind, drawn=(2 * kind.drawn[1],) * 2) for kind in SLOW if kind.order == "aabb")
     monkeypatch.setattr(wait_detection, "WAITING", ())
     monkeypatch.setattr(wait_detection, "SLOW", tuple(longest))
     assert wait_detection.main(["--slow", "1"]) == 1
