@@ -121,7 +121,7 @@ class Campaign:
         self._progress = progress
 
     def run(self, seeds: Iterator[int], until: float) -> Part:
-        """Play until the monotonic clock shows this time; what is kept, and one scenario, to their ends all the same."""
+        """Play until the monotonic clock shows this time; what is kept and one scenario wholly, all the same."""
         for path, schedule in list(self._corpus.kept()):
             if not self._goes_on:
                 break
@@ -136,7 +136,7 @@ class Campaign:
         return self.part
 
     def _is_late(self, until: float) -> bool:
-        """Whether the time is over. A part that has played nothing could say nothing, so there is always time for one."""
+        """Whether the time is over. There is always time for one scenario: nothing played says nothing."""
         return self.part.scenarios > 0 and time.monotonic() >= until
 
     @property
