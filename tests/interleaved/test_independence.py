@@ -49,8 +49,8 @@ ONLY_LATER: Final = frozenset({"lookup_key_of_user", "lookup_key_without_user"})
 NEEDLESS: Final = frozenset({"get_job"})
 """What is read only after the row was locked in the same transaction. It stays in the table: others may read it so."""
 
-LONG = [scenario for scenario in THREE_SESSIONS if "job" in scenario.name]
-"""Those with tens of thousands of orders."""
+LONG = [scenario for scenario in THREE_SESSIONS if "job" in scenario.name or "two users" in scenario.name]
+"""Those with tens of thousands of orders, or too many kinds of them for each run."""
 QUICK = [scenario for scenario in THREE_SESSIONS if scenario not in LONG]
 
 
