@@ -126,11 +126,19 @@ class TestPlans:
     def test_of_a_lookup_use_the_scopes_own_index(self, plans: dict[str, Plan], name: str, index: str) -> None:
         assert f"USING INDEX {index}" in str(plans[name])
 
+    def test_of_a_clean_up_of_keys_follow_their_age_and_find_each_by_its_id(self, plans: dict[str, Plan]) -> None:
+        (step,) = plans["list_expired_keys"].steps.values()
+        assert "USING COVERING INDEX prompt_studio_idempotency_age (created_at<?)" in step
+        searched = "SEARCH prompt_studio_idempotency USING INTEGER PRIMARY KEY (rowid=?)"
+        for name in ("delete_expired_keys", "fill_key"):
+            assert searched in plans[name].steps.values()
+
     def test_of_a_renewal_touch_no_index(self, path: Path, plans: dict[str, Plan]) -> None:
         assert plans
         with closing(sqlite3.connect(path)) as connection:
             indexes = connection.execute(
-                "SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL"
+                "SELECT sql FROM sqlite_schema"
+                " WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = 'prompt_studio_job_queue'"
             ).fetchall()
-        assert len(indexes) == 6
+        assert len(indexes) == 4
         assert not any("leased_until" in sql or "late" in sql for (sql,) in indexes)

@@ -121,19 +121,23 @@ class Campaign:
         self._progress = progress
 
     def run(self, seeds: Iterator[int], until: float) -> Part:
-        """Play until the monotonic clock shows this time; what is kept is played to its end all the same."""
+        """Play until the monotonic clock shows this time; what is kept and one scenario wholly, all the same."""
         for path, schedule in list(self._corpus.kept()):
             if not self._goes_on:
                 break
             self._replay(path, schedule)
             self._progress(self.part)
         for seed in seeds:
-            if time.monotonic() >= until or not self._goes_on:
+            if self._is_late(until) or not self._goes_on:
                 break
             self._explore(generated(seed), random.Random(seed), until)  # noqa: S311 - the same schedules each time
             self.part.scenarios += 1
             self._progress(self.part)
         return self.part
+
+    def _is_late(self, until: float) -> bool:
+        """Whether the time is over. There is always time for one scenario: nothing played says nothing."""
+        return self.part.scenarios > 0 and time.monotonic() >= until
 
     @property
     def _goes_on(self) -> bool:
@@ -162,7 +166,7 @@ class Campaign:
             "in order": lambda scheduler: islice(self._orders(scheduler, scenario), ORDERS_MAX),
         }
         for name, play in explorers.items():
-            if time.monotonic() < until and self._goes_on:
+            if not self._is_late(until) and self._goes_on:
                 with self._explorer(name) as explored:
                     self._judge_all(explored, play(self._playground.scheduler), self._corpus.add)
         with self._explorer("in order"):

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from prompt_studio import JobStatus, PromptStudioDatabase, Settings
+from prompt_studio import InputError, JobStatus, Metrics, PromptStudioDatabase, Settings, work_command
 from tests.conformance.stores import await_farewell
 
 pytestmark = pytest.mark.processes
@@ -195,6 +195,17 @@ class TestTheCommand:
         other = workers("--handlers", "tasks:handlers", "--metrics-port", str(port))
         code, said = other.ended()
         assert (code, "cannot be had" in said) == (1, True)
+
+
+class TestWithoutPrometheus:
+    def test_the_library_works_and_the_option_says_what_it_needs(
+        self, database: PromptStudioDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "prometheus_client", None)
+        monkeypatch.delitem(sys.modules, "prompt_studio.prometheus_metrics", raising=False)
+        assert type(work_command._metrics(None, database)) is Metrics
+        with pytest.raises(InputError, match=r"install the extra, prompt-studio-core\[metrics\]"):
+            work_command._metrics(0, database)
 
 
 class TestASignal:

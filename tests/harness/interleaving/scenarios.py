@@ -202,6 +202,7 @@ TWO_SESSIONS: Final = (
         (job(),),
         {"a": (once("a"),), "b": (op.Record(session="b", scope=JOB_OF_ANN, entity_id=1),)},
     ),
+    Scenario("create once, while time goes on", (), {"a": (once("a"),), "time": (TICK,)}),
     Scenario("create once, acquire", (), {"a": (once("a"),), "b": (acquire("b"),)}),
     Scenario("exhaustion, renew", SPENT, {"a": (acquire("a"),), "b": (op.Renew(session="b", lease=LEASE, **TOKEN),)}),
     Scenario("exhaustion, complete", SPENT, {"a": (acquire("a"),), "b": (op.Complete(session="b", **TOKEN),)}),
