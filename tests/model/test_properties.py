@@ -44,7 +44,7 @@ class TestRuns:
         """Properties of runs in which nothing happens would hold of anything."""
         witnessed: Counter[str] = Counter()
 
-        @hypothesis.settings(max_examples=500, derandomize=True, database=None)
+        @hypothesis.settings(max_examples=1_000, derandomize=True, database=None)
         @given(SETTINGS, RUNS)
         def look(settings: Settings, run: list[op.Invocation]) -> None:
             for before, invocation, answer, after in ran(settings, run):
