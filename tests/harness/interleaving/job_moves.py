@@ -26,9 +26,17 @@ CallOnJobs = Call[op.Invocation, Answer]
 class JobMoves:
     """The moves of calls on a queue, for a store with these settings."""
 
-    def __init__(self, settings: Settings, excused: Mapping[int, frozenset[int]] = NO_EXCUSES) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        excused: Mapping[int, frozenset[int]] = NO_EXCUSES,
+        *,
+        untold: Iterable[int] = (),
+    ) -> None:
+        """The moves of a run in which there are jobs, the `untold`, that no create was answered with."""
         self._settings = settings
         self._excused = excused
+        self._untold = tuple(untold)
 
     def successors(
         self, state: State, call: CallOnJobs, progress: Hashable, instants: tuple[Hashable, ...]
@@ -93,12 +101,16 @@ class JobMoves:
         yield Final(state, op.Row(None))
 
     def _creation(self, state: State, call: CallOnJobs) -> Iterable[Successor]:
-        """A rival's rolled back insert uses up an id, and ids are not given in the order of commits."""
+        """A rival's rolled back insert uses up an id, and ids are not given in the order of commits.
+
+        A create that was not answered made any of those that nobody was told of, if it made one.
+        """
         told = call.answer.job if isinstance(call.answer, op.Row | op.Made) else None
-        if told is not None and state.job(told.id) is None:
-            state = state._replace(next_id=told.id)
-        for after, answer in step(state, call.invocation, self._settings):
-            yield Final(after._replace(jobs=tuple(sorted(after.jobs, key=lambda job: job.id))), answer)
+        unused = max((job.id for job in state.jobs), default=0) + 1
+        ids = [told.id] if told is not None else [*self._untold, unused]
+        for job_id in [one for one in ids if state.job(one) is None] or [unused]:
+            for after, answer in step(state._replace(next_id=job_id), call.invocation, self._settings):
+                yield Final(after._replace(jobs=tuple(sorted(after.jobs, key=lambda job: job.id))), answer)
 
     def agrees(self, predicted: Any, observed: Any) -> bool:  # noqa: ANN401 - any answer
         """Say whether they are equal."""

@@ -5,7 +5,7 @@ the schedule is played again, and looked at after each step; now a claim may lea
 be leased, at some moment of the call. Whoever broke the schedule is named by the promises that its steps break.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from prompt_studio_model.invariants import (
 from prompt_studio_model.state import Settings, State
 from tests.harness.interleaving.diagram import diagram
 from tests.harness.interleaving.excuses import excuses
-from tests.harness.interleaving.job_moves import JobMoves
+from tests.harness.interleaving.job_moves import NO_EXCUSES, JobMoves
 from tests.harness.interleaving.scheduler import CUT_OFF, Run, Scheduler, follow
 from tests.harness.interleaving.session import Failed, Told
 from tests.harness.violation import Violation
@@ -71,7 +71,7 @@ class Judge:
         again = self._scheduler.run(run.scenario, follow(run.choices), look=True)
         if again.events != run.events or again.after != run.after:
             return Judgement("inconclusive", why=f"played again it was another one:\n{diagram(run)}\n{diagram(again)}")
-        relaxed = self.explain(again, JobMoves(settings, excuses(again)))
+        relaxed = self.explain(again, excuses(again))
         if relaxed.verdict == "holds":
             return Judgement("holds", excused=True)
         broken = broken_by_steps(again, settings)
@@ -90,9 +90,9 @@ class Judge:
         assert judged.verdict == "holds", judged.why
         return judged
 
-    def explain(self, run: Run, moves: JobMoves | None = None) -> Judgement:
-        """Judge a run by what is known of it, without playing it again; as if a claim saw everything."""
-        moves = moves or JobMoves(Settings(advisory_locks=run.has_locks))
+    def explain(self, run: Run, excused: Mapping[int, frozenset[int]] = NO_EXCUSES) -> Judgement:
+        """Judge a run by what is known of it, without playing it again; as if a claim saw all but what is excused."""
+        moves = JobMoves(Settings(advisory_locks=run.has_locks), excused, untold=untold(run))
         failed = list(unexpected_errors(run))
         if failed:
             why = "\n".join([*(f"{error.error}: {error.message}" for error in failed), diagram(run)])
@@ -111,6 +111,17 @@ class Judge:
         if trouble:
             return Judgement("violated", (LOCKS,), "\n".join([*trouble, diagram(run)]))
         return HOLDS
+
+
+def untold(run: Run) -> list[int]:
+    """The jobs that were made, and that no create was answered with."""
+    seen, told = {job.id for job in run.after.jobs}, {job.id for job in run.before.jobs}
+    calls = _calls(run)
+    for event in run.events:
+        job = getattr(event.answer, "job", None) if isinstance(event, Returned) else None
+        if isinstance(event, Returned) and job is not None:
+            (told if isinstance(calls[event.number], op.Create) else seen).add(job.id)
+    return sorted(seen - told)
 
 
 def unexpected_errors(run: Run) -> Iterator[Failed]:

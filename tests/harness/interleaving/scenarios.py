@@ -301,8 +301,8 @@ def _killed(name: str, setup: tuple[op.Invocation, ...], call: op.Invocation) ->
 
 KILLED: Final = (
     _killed("complete", LEASED, op.Complete(session="a", **TOKEN)),
+    _killed("create", (job(),), op.Create(session="a", request=REQUEST)),
     _killed("create once", (), once("a")),
-    _killed("create", (), op.Create(session="a", request=REQUEST)),
     _killed("acquire", (job(), job()), acquire("a")),
     _killed("record", (), op.Record(session="a", scope=ANN, entity_id=1)),
     _killed("renew", LEASED, op.Renew(session="a", lease=2 * LEASE, **TOKEN)),
