@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Final
 
 from tests.harness.interleaving.explorers import every_order, prioritized
-from tests.harness.interleaving.free import FreeRunner, FreeWorker
+from tests.harness.interleaving.free import FreeRunner, FreeWorker, can_be_left_alone
 from tests.harness.interleaving.ground import Ground, ground_at
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.outcomes import Outcome, outcome_of
 from tests.harness.interleaving.reducing import reduced
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scenarios import SCENARIOS, ends_processes
+from tests.harness.interleaving.scenarios import SCENARIOS
 from tests.harness.interleaving.scheduler import Run, Scheduler
 from tests.harness.interleaving.schedules import DivergedError, Schedule, preemptions, replay
 from tests.harness.interleaving.session import SessionWorker
@@ -91,8 +91,8 @@ def right_outcomes(broken: Interleaved, pool: Pool[SessionWorker]) -> set[Outcom
 def by_luck(broken: Interleaved, pool: Pool[SessionWorker], free: Pool[FreeWorker], rounds: int) -> str:
     """How many of so many rounds without gates come to something wrong, and which is the first."""
     scenario = scenario_of(broken)
-    if ends_processes(scenario):
-        return f"{broken.name:<62} not left alone: in its scenario a session is ended at a statement"
+    if not can_be_left_alone(scenario):
+        return f"{broken.name:<62} not left alone: something happens in its scenario at a gate, or between two calls"
     right = right_outcomes(broken, pool)
     with ground_of(broken.at(broken.location), free) as ground:
         runner, begun = FreeRunner(free, ground), time.monotonic()

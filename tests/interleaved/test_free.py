@@ -10,7 +10,7 @@ from tests.harness.interleaving.free import FreeRunner, FreeWorker
 from tests.harness.interleaving.ground import ground_at
 from tests.harness.interleaving.outcomes import outcome_of
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scenarios import TWO_SESSIONS, WHOLE, ends_processes
+from tests.harness.interleaving.scenarios import TWO_SESSIONS, WHOLE
 from tests.harness.interleaving.scheduler import Scheduler
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.processes import Pool
@@ -66,10 +66,10 @@ class TestARoundWithoutGates:
         right = set(map(outcome_of, every_order(scheduler, scenario)))
         assert {runner.run(scenario) for _ in range(ROUNDS // 4)} <= right
 
-    def test_kills_nobody(self, runner: FreeRunner) -> None:
-        killing = next(scenario for scenario in TWO_SESSIONS if ends_processes(scenario))
-        with pytest.raises(ValueError, match="at a gate"):
-            runner.run(killing)
+    @pytest.mark.parametrize("name", ["claim, be killed, claim", "requeue under a lock, acquire past one's patience"])
+    def test_has_nobody_who_waits_for_what_happens_at_some_moment(self, runner: FreeRunner, name: str) -> None:
+        with pytest.raises(ValueError, match="nobody waits here"):
+            runner.run(by_name(name))
 
     def test_needs_a_process_for_each_lane(self, runner: FreeRunner) -> None:
         three = Scenario("too many", (), dict.fromkeys("abc", WHOLE[0].lanes["a"]))
