@@ -23,18 +23,17 @@ from typing import Final
 
 from tests.harness.interleaving.explorers import every_order, prioritized
 from tests.harness.interleaving.free import FreeRunner, FreeWorker, can_be_left_alone
-from tests.harness.interleaving.ground import Ground, ground_at
+from tests.harness.interleaving.ground import Ground, lent
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.outcomes import Outcome, outcome_of
 from tests.harness.interleaving.reducing import reduced
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scenarios import SCENARIOS
 from tests.harness.interleaving.scheduler import Run, Scheduler
 from tests.harness.interleaving.schedules import DivergedError, Schedule, preemptions, replay
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import Location
 from tests.harness.processes import Pool
-from tests.interleaved.broken import BROKEN, Interleaved
+from tests.interleaved.broken import BROKEN, Interleaved, scenario_of
 
 WORKERS: Final = 2
 """As many as the lanes of each scenario, so that a round without gates has nobody in it who only looks on."""
@@ -65,14 +64,8 @@ def first_hit(scheduler: Scheduler, judge: Judge, scenario: Scenario, seed: int)
 @contextmanager
 def ground_of(location: Location, pool: Pool[SessionWorker] | Pool[FreeWorker]) -> Iterator[Ground]:
     """A database at this location, for these workers."""
-    with tempfile.TemporaryDirectory(prefix="bug-") as directory:
-        ground = ground_at(location, Path(directory))
-        try:
-            yield ground
-        finally:
-            pool.restore()
-            pool.all(SessionWorker.leave)
-            ground.close()
+    with tempfile.TemporaryDirectory(prefix="bug-") as directory, lent(pool, location, Path(directory)) as ground:
+        yield ground
 
 
 @contextmanager
@@ -102,11 +95,6 @@ def by_luck(broken: Interleaved, pool: Pool[SessionWorker], free: Pool[FreeWorke
     return (
         f"{broken.name:<62} left alone: {len(wrong):,} of {rounds:,} rounds wrong, {first} ({rounds / seconds:.0f}/s)"
     )
-
-
-def scenario_of(broken: Interleaved) -> Scenario:
-    """Where it must be found."""
-    return next(scenario for scenario in SCENARIOS if scenario.name == broken.scenario)
 
 
 def find(broken: Interleaved, pool: Pool[SessionWorker], file: Path, seeds: int) -> tuple[bool, str]:

@@ -22,7 +22,7 @@ from typing import Final
 
 from tests.harness.interleaving.explorers import uniform
 from tests.harness.interleaving.free import FreeRunner, FreeWorker
-from tests.harness.interleaving.ground import ground_at
+from tests.harness.interleaving.ground import lent
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import TWO_SESSIONS
 from tests.harness.interleaving.scheduler import Scheduler
@@ -96,8 +96,7 @@ def measured(
         places = [Path(directory) / name for name in ("gated", "free")]
         for place in places:
             place.mkdir()
-        ground, other = (ground_at(location, place) for place in places)
-        try:
+        with lent(pool, location, places[0]) as ground, lent(free, location, places[1]) as other:
             scheduler, runner = Scheduler(pool, ground), FreeRunner(free, other)
             _repeat(lambda: scheduler.run(TWO_CLAIMS, uniform(source)), WARM_UP)
             _repeat(lambda: runner.run(TWO_CLAIMS), WARM_UP)
@@ -119,12 +118,6 @@ def measured(
                 begun = time.monotonic()
                 _repeat(lambda: runner.run(TWO_CLAIMS), schedules // turns)
                 rates.free_seconds += time.monotonic() - begun
-        finally:
-            for workers in (pool, free):
-                workers.restore()
-                workers.all(SessionWorker.leave)
-            ground.close()
-            other.close()
     return rates
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.harness.interleaving.failing import OURS
-from tests.harness.interleaving.ground import Ground, ground_at
+from tests.harness.interleaving.ground import lent
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.scheduler import Scheduler
 from tests.harness.interleaving.session import SessionWorker
@@ -53,14 +53,6 @@ class Playground:
 
     def _begin(self) -> None:
         directory = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-")))
-        ground: Ground = ground_at(self.location, directory)
-        self._open.callback(self._leave, ground)
+        ground = self._open.enter_context(lent(self._pool, self.location, directory))
         self.scheduler = Scheduler(self._pool, ground)
         self.judge = Judge(self.scheduler)
-
-    def _leave(self, ground: Ground) -> None:
-        """Sessions first: a database that somebody has open is not dropped."""
-        with ExitStack() as left:
-            left.callback(ground.close)
-            left.callback(self._pool.all, SessionWorker.leave)
-            left.callback(self._pool.restore)

@@ -54,16 +54,24 @@ def _open(
 ) -> PromptStudioDatabase:
     database = location.open(address, time, jitter=jitter)
     dialect = cast("Any", database)._store._dialect
-    known = {statement.name: statement for statement in dialect.statements}
     for turn in broken.turns:
-        text, found = re.subn(turn.pattern, turn.instead, known[turn.statement].sql, flags=re.DOTALL)
-        if not found:
-            raise LookupError(f"{broken.name}: there is no {turn.pattern!r} in {turn.statement}")
-        known[turn.statement] = Statement(turn.statement, text)
-    dialect.statements = Statements(known)
+        dialect.statements = with_turn(dialect.statements, turn)
     if broken.besides is not None:
         broken.besides(database)
     return database
+
+
+def with_turn(statements: Statements, turn: Turn) -> Statements:
+    """The same statements, but for one.
+
+    Raises:
+        LookupError: the pattern is not in it.
+    """
+    known = {statement.name: statement for statement in statements}
+    text, found = re.subn(turn.pattern, turn.instead, known[turn.statement].sql, flags=re.DOTALL)
+    if not found:
+        raise LookupError(f"there is no {turn.pattern!r} in {turn.statement}")
+    return Statements(known | {turn.statement: Statement(turn.statement, text)})
 
 
 def looks_first(database: PromptStudioDatabase) -> None:

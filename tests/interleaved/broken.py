@@ -4,21 +4,23 @@
 `OTHERS` need no preemption, but a fault, a lock that somebody keeps, or the look at what a session has at the end.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from prompt_studio import JobRow, PromptStudioDatabase, StoreUnavailable
 from prompt_studio.storage.claims import Step
-from prompt_studio.storage.statements import Statement, Statements
+from prompt_studio.storage.statements import Statement
 from tests.harness.broken_stores import (
     BrokenStore,
     Turn,
     claims_in_a_transaction_of_its_own,
     looks_first,
     looks_up_first,
+    with_turn,
 )
+from tests.harness.interleaving.scenario import Scenario
+from tests.harness.interleaving.scenarios import SCENARIOS
 from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS, Location
 
 NO_ROW_LOCK: Final = Turn("acquire_best_job", r"FOR NO KEY UPDATE SKIP LOCKED", "")
@@ -48,6 +50,11 @@ class Interleaved(BrokenStore):
     names: frozenset[str]
 
 
+def scenario_of(broken: Interleaved) -> Scenario:
+    """Where it must be found."""
+    return next(scenario for scenario in SCENARIOS if scenario.name == broken.scenario)
+
+
 def _inside(database: PromptStudioDatabase) -> Any:  # noqa: ANN401 - the store's own
     return cast("Any", database)._store
 
@@ -72,7 +79,7 @@ class LooksFirst:
     def __call__(self, database: PromptStudioDatabase) -> None:
         dialect = _inside(database)._dialect
         guarded, method = dialect.statements, getattr(database, self.call)
-        unguarded = without_guard(guarded, self.turn)
+        unguarded = with_turn(guarded, self.turn)
 
         def call(job_id: int, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as the one that it replaces
             row = database.get_job(job_id)
@@ -83,19 +90,6 @@ class LooksFirst:
                 dialect.statements = guarded
 
         vars(database)[self.call] = call
-
-
-def without_guard(statements: Statements, turn: Turn) -> Statements:
-    """The same statements, but for one.
-
-    Raises:
-        LookupError: it has no such guard.
-    """
-    known = {statement.name: statement for statement in statements}
-    text, found = re.subn(turn.pattern, turn.instead, known[turn.statement].sql, flags=re.DOTALL)
-    if not found:
-        raise LookupError(f"there is no {turn.pattern!r} in {turn.statement}")
-    return Statements(known | {turn.statement: Statement(turn.statement, text)})
 
 
 def _is_current(row: JobRow, named: dict[str, Any]) -> bool:
@@ -113,7 +107,7 @@ def _looks_at_the_token(call: str, statement: str) -> LooksFirst:
 def _records_after_a_look(database: PromptStudioDatabase) -> None:
     dialect, record = _inside(database)._dialect, database.record_idempotency
     guarded = dialect.statements
-    replacing = without_guard(guarded, Turn("record_key_of_user", r"WHERE known.created_at.*?(?=RETURNING)", ""))
+    replacing = with_turn(guarded, Turn("record_key_of_user", r"WHERE known.created_at.*?(?=RETURNING)", ""))
 
     def call(entity_type: str, key: str, entity_id: int, user_id: str | None) -> Any:  # noqa: ANN401 - as before
         is_new = database.lookup_idempotency(entity_type, key, user_id) is None
@@ -139,7 +133,7 @@ _TAKEN_BLINDLY: Final = Turn("acquire_this_job", r"\s+AND status = 'queued'(\s+F
 def _unlocks_before_it_commits(database: PromptStudioDatabase) -> None:
     """The lock is the only guard, and is given back while the claim is not committed."""
     store = _inside(database)
-    take = without_guard(store._dialect.statements, _TAKEN_BLINDLY)["acquire_this_job"]
+    take = with_turn(store._dialect.statements, _TAKEN_BLINDLY)["acquire_this_job"]
 
     def claim(*, worker_id: str, lease_seconds: int, **_: Any) -> Any:  # noqa: ANN401 - as the one that it replaces
         session = store._sessions.current()

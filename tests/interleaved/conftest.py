@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness.interleaved_layer import SCHEDULES, InterleavedLayer
 from tests.harness.interleaving.failing import require
-from tests.harness.interleaving.ground import Ground, ground_at
+from tests.harness.interleaving.ground import Ground, lent
 from tests.harness.interleaving.judging import Judge, Judgement
 from tests.harness.interleaving.plain_tables import PlainTables
 from tests.harness.interleaving.program_session import ProgramWorker
@@ -103,13 +103,8 @@ def opened(pool: Pool[SessionWorker], tmp_path: Path) -> Callable[[Location], Ab
 
     @contextmanager
     def at(location: Location) -> Iterator[Ground]:
-        ground = ground_at(location, tmp_path)
-        try:
+        with lent(pool, location, tmp_path) as ground:
             yield ground
-        finally:
-            pool.restore()
-            pool.all(SessionWorker.leave)
-            ground.close()
 
     return at
 

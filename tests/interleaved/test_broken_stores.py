@@ -35,7 +35,7 @@ from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import Location
 from tests.harness.processes import Pool
 from tests.harness.violation import Violation
-from tests.interleaved.broken import BROKEN, ONE_PREEMPTION, Interleaved
+from tests.interleaved.broken import BROKEN, ONE_PREEMPTION, Interleaved, scenario_of
 from tests.interleaved.programs import PROGRAMS
 
 pytestmark = pytest.mark.interleaved
@@ -46,11 +46,6 @@ DEPTH = 3
 REPLAYS = 5
 ROOT = Path(__file__).resolve().parents[2]
 Opened = Callable[[Location], AbstractContextManager[Ground]]
-
-
-def scenario_of(broken: Interleaved) -> Scenario:
-    """Where it must be found."""
-    return next(scenario for scenario in SCENARIOS if scenario.name == broken.scenario)
 
 
 def schedules(scheduler: Scheduler, scenario: Scenario) -> Iterator[Run]:

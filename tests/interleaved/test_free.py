@@ -7,12 +7,11 @@ import pytest
 
 from tests.harness.interleaving.explorers import every_order
 from tests.harness.interleaving.free import FreeRunner, FreeWorker
-from tests.harness.interleaving.ground import ground_at
+from tests.harness.interleaving.ground import lent
 from tests.harness.interleaving.outcomes import outcome_of
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import TWO_SESSIONS, WHOLE
 from tests.harness.interleaving.scheduler import Scheduler
-from tests.harness.interleaving.session import SessionWorker
 from tests.harness.processes import Pool
 
 pytestmark = pytest.mark.interleaved
@@ -33,13 +32,8 @@ def runner(free: Pool[FreeWorker], scheduler: Scheduler, tmp_path: Path) -> Iter
     """Nobody who decides the order, on a database of the same kind as the scheduler's."""
     directory = tmp_path / "free"
     directory.mkdir()
-    ground = ground_at(scheduler.store, directory)
-    try:
+    with lent(free, scheduler.store, directory) as ground:
         yield FreeRunner(free, ground)
-    finally:
-        free.restore()
-        free.all(SessionWorker.leave)
-        ground.close()
 
 
 def by_name(name: str) -> Scenario:

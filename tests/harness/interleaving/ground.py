@@ -6,7 +6,8 @@ for, the ground also has the gates inside of statements, and knows who waits for
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast
@@ -21,7 +22,7 @@ from tests.harness.interleaving.gates import NOTICE
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.session import GATED, OneSession, SameIds, SessionWorker, Worker
 from tests.harness.locations import SQLITE, WITH_LOCKS, Location, Tables
-from tests.harness.processes import LIMIT_SECONDS, Trouble
+from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
 from tests.harness.shared_time import SharedTime
 
 Hold = Literal["row", "lock"]
@@ -410,6 +411,17 @@ _FROM_ONE: Final = "".join(
     f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), 1, FALSE);" for table in (JOBS, KEYS)
 )
 _EMPTIED: Final = f"UPDATE {JOBS} SET revision = -revision; DELETE FROM {JOBS}; DELETE FROM {KEYS};"
+
+
+@contextmanager
+def lent(pool: Pool[Any], location: Location, directory: Path) -> Iterator[Ground]:
+    """A database at this location for these workers, who leave it first: what somebody has open is not dropped."""
+    with ExitStack() as left:
+        ground = ground_at(location, directory)
+        left.callback(ground.close)
+        left.callback(pool.all, SessionWorker.leave)
+        left.callback(pool.restore)
+        yield ground
 
 
 def ground_at(location: Location, directory: Path) -> Ground:
