@@ -8,6 +8,8 @@ STAMP := $(VENV)/.complete
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 COVERAGE := $(BIN)/coverage
 MINUTES ?= 5
+# As many processes as there are processors; tests that explore the same worlds stay in one of them.
+SHARED := -n auto --dist loadgroup
 # What must be covered to the last branch; everything else is only measured.
 COVERED := model/prompt_studio_model/*,impl/prompt_studio/storage/*
 
@@ -34,21 +36,16 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 stateful: $(STAMP) ## Check the model, and the stores against it; ends with the certificate
-	$(BIN)/pytest -m stateful
+	$(BIN)/pytest -m stateful $(SHARED)
 
 # The case-by-case tests must reach every branch by themselves: what only a long random run reaches is reached by luck.
-# So the stateful layers and all other schedules are not traced. They run at the same time, since each half leaves a
-# processor idle for most of its time; what they say is shown when both have ended.
+# So the stateful layers and all other schedules are not traced.
 test: $(STAMP) ## Everything that a change must pass, with branch coverage
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(BIN)/pytest -m "(stateful or interleaved) and not soak" > build/stateful.log 2>&1 & stateful=$$!; \
-	trap 'kill $$stateful 2>/dev/null' INT TERM; \
-	echo "meanwhile the stateful layers and the schedules run, and write to build/stateful.log"; \
-	$(COVERAGE) run -m pytest -m "not mutants and not soak and not stateful and not interleaved"; cases=$$?; \
-	wait $$stateful; stateful=$$?; cat build/stateful.log; \
-	[ $$cases = 0 ] && [ $$stateful = 0 ]
+	$(COVERAGE) run -m pytest $(SHARED) -m "not mutants and not soak and not stateful and not interleaved"
 	$(COVERAGE) combine --quiet
 	$(COVERAGE) report --include='$(COVERED)' --fail-under=100
+	$(BIN)/pytest $(SHARED) -m "(stateful or interleaved) and not soak"
 
 soak: $(STAMP) ## Long runs, which no other target does: every order of the longest scenarios
 	$(BIN)/pytest -m soak

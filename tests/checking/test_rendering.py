@@ -69,7 +69,7 @@ class TestValue:
             ((Place("elm"), Place("oak", 2)), "(Place(street='elm'), Place(street='oak', number=2))"),
             (Move("ann", Place("oak", 2)), "Move(who='ann', to=Place(street='oak', number=2), notes=[])"),
         ],
-        ids=str,
+        ids=lambda value: value if isinstance(value, str) else type(value).__name__,
     )
     def test_leaves_out_what_has_its_default(self, thing: object, text: str) -> None:
         assert rendering.value(thing) == text

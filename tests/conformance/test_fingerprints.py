@@ -38,7 +38,7 @@ class TestFingerprint:
     def test_sees_the_operation(self) -> None:
         assert fingerprint("create_job", {}) != fingerprint("create_project", {})
 
-    @pytest.mark.parametrize("request_", [float("nan"), {1: 2}, object(), "\ud800"], ids=repr)
+    @pytest.mark.parametrize("request_", [float("nan"), {1: 2}, {1, 2}, "\ud800"], ids=repr)
     def test_is_of_json_only(self, request_: object) -> None:
         with pytest.raises(InputError, match="request"):
             fingerprint("x", request_)

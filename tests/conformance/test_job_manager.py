@@ -163,7 +163,9 @@ class TestAHandler:
         row = found(manager, job)
         assert (row["status"], row["result"], row["late"]) == (JobStatus.COMPLETED, result, False)
 
-    @pytest.mark.parametrize("handler", [keyword_only, three, lambda: None, 5, int], ids=str)
+    @pytest.mark.parametrize(
+        "handler", [keyword_only, three, lambda: None, 5, int], ids=["keyword only", "three", "none", "number", "type"]
+    )
     @pytest.mark.verifies("PS-LEASE-HB-15")
     def test_of_another_shape_is_refused(self, manager: JobManager, handler: Any) -> None:  # noqa: ANN401 - is none
         with pytest.raises(InputError, match="a handler must"):

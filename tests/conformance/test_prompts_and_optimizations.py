@@ -190,7 +190,7 @@ class TestCreateOptimization:
             {"max_iterations": -1},
             {"status": "lunch"},
             {"job": {"priority": 11}},
-            {"job": {"payload": object()}},
+            {"job": {"payload": {1, 2}}},
             {"job": {"lunch": 1}},
         ],
         ids=repr,

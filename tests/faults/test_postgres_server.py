@@ -375,7 +375,11 @@ class TestNoServer:
 
 
 class TestRunning:
-    @pytest.mark.parametrize("said", ["", "no number\n", f"{os.getpid()}\n/elsewhere\n", "999999999\n"])
+    @pytest.mark.parametrize(
+        "said",
+        ["", "no number\n", f"{os.getpid()}\n/elsewhere\n", "999999999\n"],
+        ids=["nothing", "no number", "another program", "nobody"],
+    )
     def test_is_no_server_whose_file_names_no_process_of_it(self, tmp_path: Path, said: str) -> None:
         (tmp_path / "postmaster.pid").write_text(said, encoding="utf-8")
         assert running(tmp_path) is None

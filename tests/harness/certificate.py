@@ -10,7 +10,7 @@ import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self, TypeVar
 
 from prompt_studio_model.checking.explore import Exploration, Verdict
 from prompt_studio_model.table import Key
@@ -70,6 +70,12 @@ class Conformance:
             return self.failed
         return "holds" if not self.unwitnessed and self.coverage.steps >= self.steps_least else "inconclusive"
 
+    def add(self, other: Self) -> None:
+        """Take what another process of the run has done."""
+        self.coverage.add(other.coverage)
+        self.seconds += other.seconds
+        self.failed = self.failed or other.failed
+
     def as_json(self) -> dict[str, Any]:
         """Return the layer's entry of the certificate."""
         return {
@@ -85,9 +91,24 @@ class Conformance:
         }
 
 
+Layer = TypeVar("Layer", Conformance, ProcessesLayer, InterleavedLayer)
+
+
+def _add(own: dict[str, Layer], others: dict[str, Layer]) -> None:
+    """Take others' layers of each store."""
+    for name, layer in others.items():
+        if name in own:
+            own[name].add(layer)
+        else:
+            own[name] = layer
+
+
 @dataclass
 class Certificate:
-    """Everything that a run has to say for itself. Tests add to it; `finish` closes it."""
+    """Everything that a run has to say for itself. Tests add to it; the plugin closes it.
+
+    Each process of a run that several share has one, and `add` makes one of them.
+    """
 
     seed: int = 0
     seconds: float = 0.0
@@ -98,6 +119,18 @@ class Certificate:
     interleaved: dict[str, InterleavedLayer] = field(default_factory=dict)  # each store's schedules
     violations: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)  # what the schedules have to say, for people
+
+    def add(self, other: Self) -> None:
+        """Take what another process of the run has to say."""
+        self.worlds |= other.worlds
+        _add(self.stores, other.stores)
+        _add(self.agreements, other.agreements)
+        _add(self.processes, other.processes)
+        _add(self.interleaved, other.interleaved)
+        self.violations += other.violations
+        self.troubles += other.troubles
+        self.told += other.told
 
     def explored(self, found: Exploration[Any, Any, Any], seconds: float) -> None:
         """Add one explored world."""

@@ -1,14 +1,9 @@
 """The schedules of a run as its certificate tells them: which scenarios in every order, and how many others."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
-
-import pytest
+from typing import Any, Self
 
 from prompt_studio_model.checking.explore import Verdict
-
-SCHEDULES: Final = pytest.StashKey[dict[str, "InterleavedLayer"]]()
-"""The stores' layers, by the store's name, in the stash of a run's configuration."""
 
 
 def told_bounds(bounds: dict[int, float], longer: int) -> str:
@@ -92,6 +87,14 @@ class InterleavedLayer:
         """Holds if all was played; a schedule that does not hold is its test's to say, and no layer is told of it."""
         enough = self.generated.schedules >= self.schedules_least
         return "holds" if self.exhaustive and enough and not self.missing else "inconclusive"
+
+    def add(self, other: Self) -> None:
+        """Take what another process of the run has played."""
+        self.expected |= other.expected
+        self.schedules_least = max(self.schedules_least, other.schedules_least)
+        self.exhaustive |= other.exhaustive
+        if other.generated.schedules:
+            self.generated = other.generated  # one test makes them all
 
     def as_json(self) -> dict[str, Any]:
         """The layer's entry of the certificate."""

@@ -7,7 +7,7 @@ as `conformance`, with both sides.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.explore import Step
@@ -35,6 +35,14 @@ class Coverage:
     examples: int = 0
     pairs: Counter[Key] = field(default_factory=Counter)
     sometimes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Self) -> None:
+        """Take what another process of the run has done."""
+        self.steps += other.steps
+        self.played += other.played
+        self.examples += other.examples
+        self.pairs += other.pairs
+        self.sometimes += other.sometimes
 
     def saw(self, seen: Transition) -> None:
         """Count what one transition witnessed."""

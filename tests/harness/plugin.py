@@ -1,7 +1,8 @@
 """The stateful run as pytest sees it: its options, its seed, its certificate, and its exit code.
 
 The certificate is printed and written when every stateful test was selected, and then anything but *holds* makes the
-run red. A run of some of them has no certificate: it says so, and its exit code is that of its tests.
+run red. A run of some of them has no certificate: it says so, and its exit code is that of its tests. With `-n` several
+processes share the run, and the certificate is that of all of them.
 """
 
 import argparse
@@ -10,15 +11,16 @@ import random
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from prompt_studio_model.checking.explore import Verdict
 from prompt_studio_model.worlds import WORLDS
+from tests.harness import shares
 from tests.harness.certificate import FILE, Certificate
-from tests.harness.failures import violations
-from tests.harness.interleaved_layer import SCHEDULES
-from tests.harness.processes_layer import LAYERS
+from tests.harness.failures import names_broken_by
+from tests.harness.processes_layer import table
 from tests.harness.stores import STORES
 
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
@@ -28,6 +30,9 @@ LAYER_ORDER: Final = ("model", "stateful", "interleaved", "regressions", "proces
 _STARTED: Final = pytest.StashKey[float]()
 _SELECTED: Final = pytest.StashKey[tuple[int, int]]()
 _PASSED: Final = pytest.StashKey[set[str]]()
+_FAILED: Final = pytest.StashKey[dict[str, Verdict]]()
+_STORE: Final = "stateful_store"
+"""The attribute of a stateful test's report that names its store."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,12 +74,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose a seed if none is given, so that the certificate can name it. Some profiles have a fixed one."""
     if config.option.seed is not None:
         config.option.hypothesis_seed = config.option.seed
-    if config.option.hypothesis_seed is None:
+    if shares.is_share(config):
+        config.option.hypothesis_seed = shares.told_seed(config)
+    elif config.option.hypothesis_seed is None:
         fixed = os.environ.get("HYPOTHESIS_PROFILE") in {"ci", "mutants"}
         config.option.hypothesis_seed = 0 if fixed else random.SystemRandom().randint(1, 2**32)
     config.stash[_STARTED] = time.monotonic()
     config.stash[CERTIFICATE] = Certificate(seed=int(config.option.hypothesis_seed))
     config.stash[_PASSED] = set()
+    config.stash[_FAILED] = {}
+    if not shares.is_share(config):
+        config.pluginmanager.register(_Judge(config))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -87,6 +97,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
     """Put the layers in their order, and count the stateful tests before and after anything is deselected."""
     collected = _stateful(items)
+    for item in items:
+        if _explores(item):
+            item.add_marker(pytest.mark.xdist_group("worlds"))  # xdist looks for it among the first
     yield
     items.sort(key=_layer)
     config.stash[_SELECTED] = (_stateful(items), collected)
@@ -98,32 +111,63 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Sort what ended a stateful test: a broken promise, or trouble of our own that proves nothing."""
+    """Say of a stateful test's report that it is one, and of which store: a report goes where the run is judged."""
+    del call
     report = yield
-    if report.when == "call" and report.passed and item.get_closest_marker("stateful"):
-        item.config.stash[_PASSED].add(item.nodeid)
-    if report.outcome != "passed" and item.get_closest_marker("stateful"):
-        certificate = item.config.stash[CERTIFICATE]
-        broken = [name for error in violations(call.excinfo.value if call.excinfo else None) for name in error.names]
-        certificate.violations += [f"{name} ({item.name})" for name in dict.fromkeys(broken)]
+    if item.get_closest_marker("stateful"):
         store = getattr(getattr(item, "callspec", None), "params", {}).get("store")
-        if store is not None and store.name in certificate.stores:
-            certificate.stores[store.name].failed = "violated" if broken else "inconclusive"
-        if not broken:
-            certificate.troubles.append(f"{item.nodeid}: {report.outcome} in {report.when}")
+        report.__dict__[_STORE] = "" if store is None else store.name
     return report
+
+
+class _Judge:
+    """Whoever hears how each test ended, in the process where the run is judged."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Sort what ended a stateful test: a broken promise, or trouble of our own that proves nothing."""
+        store = getattr(report, _STORE, None)
+        if store is None:
+            return
+        stash = self._config.stash
+        if report.passed:
+            if report.when == "call":
+                stash[_PASSED].add(report.nodeid)
+            return
+        broken = names_broken_by(report)
+        stash[CERTIFICATE].violations += [f"{name} ({report.nodeid.rpartition('::')[2]})" for name in broken]
+        stash[_FAILED][store] = "violated" if broken else "inconclusive"
+        if not broken:
+            stash[CERTIFICATE].troubles.append(f"{report.nodeid}: {report.outcome} in {report.when}")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist's, which has no types
+        """All processes of a run draw from one seed, the one that the certificate names."""
+        shares.tell_seed(node, self._config.stash[CERTIFICATE].seed)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist's, which has no types
+        """Take what another process of this run has to say."""
+        share = shares.handed_over(node)
+        if share is not None:
+            self._config.stash[CERTIFICATE].add(share.certificate)
+            self._config.stash[_SELECTED] = share.selected  # all select the same, or xdist refuses to begin
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A whole run that does not hold is red, even if each of its tests passed."""
     config = session.config
-    if _is_whole(config):
+    if shares.is_share(config):
+        selected = config.stash.get(_SELECTED, (0, 0))
+        shares.hand_over(config, shares.Share(config.stash[CERTIFICATE], selected))
+    elif _is_whole(config):
         certificate = config.stash[CERTIFICATE]
-        if LAYERS in config.stash:
-            certificate.processes = config.stash[LAYERS]
-        if SCHEDULES in config.stash:
-            certificate.interleaved = config.stash[SCHEDULES]
+        for name, verdict in config.stash[_FAILED].items():
+            if name in certificate.stores:
+                certificate.stores[name].failed = verdict
         certificate.troubles += _left_out(config, certificate)
         if exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             certificate.troubles.append(f"the run was cut short: {pytest.ExitCode(exitstatus).name.lower()}")
@@ -134,7 +178,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the certificate."""
+    """Print what the races and the schedules came to, and the certificate."""
+    certificate = config.stash[CERTIFICATE]
+    races = [race for layer in certificate.processes.values() for race in layer.races]
+    for title, lines in (("races", table(races) if races else []), ("schedules", certificate.told)):
+        if lines:
+            terminalreporter.section(title)
+            terminalreporter.write_line("\n".join(lines))
     selected, _ = config.stash.get(_SELECTED, (0, 0))
     if not selected:
         return
@@ -142,7 +192,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not _is_whole(config):
         terminalreporter.line("none: not every stateful test was selected, so this run proves nothing as a whole")
         return
-    for line in config.stash[CERTIFICATE].lines():
+    for line in certificate.lines():
         terminalreporter.line(line)
     terminalreporter.line(f"written to {Path(FILE)}")
 
@@ -162,6 +212,11 @@ def _layer(item: pytest.Item) -> int:
     """Where a test stands: a wrong model makes every later layer lie, so who gives up early has asked it first."""
     directory = item.path.parent.name
     return LAYER_ORDER.index(directory) if directory in LAYER_ORDER else 0
+
+
+def _explores(item: pytest.Item) -> bool:
+    """Whether a test wants the explored worlds, which are explored once in each process that asks."""
+    return "world" in item.name and item.get_closest_marker("stateful") is not None and _layer(item) > 0
 
 
 def _stateful(items: list[pytest.Item]) -> int:

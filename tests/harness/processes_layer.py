@@ -2,14 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
-
-import pytest
+from typing import Any, Final, Self
 
 from prompt_studio_model.checking.explore import Verdict
-
-LAYERS: Final = pytest.StashKey[dict[str, "ProcessesLayer"]]()
-"""The stores' layers, by the store's name, in the stash of a run's configuration."""
 
 HEADINGS: Final = ("race", "store", "rounds", "calls", "double", "lost", "stuck", "wrong", "locks left", "seconds")
 
@@ -92,6 +87,12 @@ class ProcessesLayer:
         if self.failed is not None:
             return self.failed
         return "inconclusive" if self.missing or not self.races else "holds"
+
+    def add(self, other: Self) -> None:
+        """Take what another process of the run has held."""
+        self.expected |= other.expected
+        self.races += other.races
+        self.failed = self.failed or other.failed
 
     def as_json(self) -> dict[str, Any]:
         """The layer's entry of the certificate."""

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 import pytest
 
-from tests.harness.interleaved_layer import SCHEDULES, InterleavedLayer
+from tests.harness.interleaved_layer import InterleavedLayer
 from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.ground import Ground, lent
 from tests.harness.interleaving.judging import Judge, Judgement
@@ -20,14 +20,11 @@ from tests.harness.interleaving.scenarios import WHOLE
 from tests.harness.interleaving.scheduler import Run, Scheduler
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
+from tests.harness.plugin import CERTIFICATE
 from tests.harness.processes import Pool
 from tests.harness.progress import Progress
 
 WORKERS = 3
-
-
-EXPLORED: Final = pytest.StashKey[list[str]]()
-"""What the explorers have to say for themselves, a line each."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,15 +44,6 @@ def _asked_for(item: pytest.Item, option: Any) -> bool:  # noqa: ANN401 - argpar
         not getattr(option, kind) or (named is not None and getattr(option, kind) in named.name)
         for kind, named in names.items()
     )
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print how many schedules were played, how fast, and what they may have missed."""
-    lines = config.stash.get(EXPLORED, [])
-    if lines:
-        terminalreporter.section("schedules")
-        for line in lines:
-            terminalreporter.line(line)
 
 
 Tell = Callable[[str], None]
@@ -129,7 +117,7 @@ def layer(request: pytest.FixtureRequest, scheduler: Scheduler) -> InterleavedLa
     """What the schedules of this run came to, at this store."""
     expected = frozenset(scenario.name for scenario in WHOLE)
     empty = InterleavedLayer(expected, request.config.getoption("schedules"))
-    return request.config.stash.setdefault(SCHEDULES, {}).setdefault(scheduler.location, empty)
+    return request.config.stash[CERTIFICATE].interleaved.setdefault(scheduler.location, empty)
 
 
 @pytest.fixture

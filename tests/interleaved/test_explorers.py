@@ -29,9 +29,10 @@ from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, deviati
 from tests.harness.interleaving.schedules import Schedule, replay
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import SQLITE, Location
+from tests.harness.plugin import CERTIFICATE
 from tests.harness.processes import Pool, Trouble
 from tests.harness.violation import Violation
-from tests.interleaved.conftest import EXPLORED, Holds, Tell
+from tests.interleaved.conftest import Holds, Tell
 
 pytestmark = pytest.mark.interleaved
 
@@ -67,7 +68,7 @@ def test_generated_scenarios_hold(
         found.scenarios += 1
     found.seconds = time.monotonic() - begun
     found.missed, found.longer = bounds.all, bounds.longer
-    request.config.stash.setdefault(EXPLORED, []).append(f"{scheduler.location}: {found.line()}")
+    request.config.stash[CERTIFICATE].told.append(f"{scheduler.location}: {found.line()}")
 
 
 Step = tuple[str, int]

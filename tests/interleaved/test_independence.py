@@ -16,7 +16,8 @@ from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import ANN, THREE_SESSIONS, WHOLE
 from tests.harness.interleaving.scheduler import Run, Scheduler, Step, follow
 from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS
-from tests.interleaved.conftest import EXPLORED, Holds, Tell
+from tests.harness.plugin import CERTIFICATE
+from tests.interleaved.conftest import Holds, Tell
 from tests.interleaved.meetings import apart, meetings, on_keys, together
 
 pytestmark = pytest.mark.interleaved
@@ -294,4 +295,4 @@ class TestOneOfEach:
             played += 1
             tell(f"{scheduler.location}, {scenario.name}: {played:,} schedules")
         told = f"{scheduler.location}, {scenario.name}: {played:,} schedules in {time.monotonic() - begun:.0f} s"
-        request.config.stash.setdefault(EXPLORED, []).append(told)
+        request.config.stash[CERTIFICATE].told.append(told)

@@ -20,8 +20,9 @@ from tests.harness.interleaving.scenario import Call
 from tests.harness.interleaving.scheduler import Run, follow
 from tests.harness.interleaving.schedules import Schedule, preemptions, replay
 from tests.harness.interleaving.session import Told
+from tests.harness.plugin import CERTIFICATE
 from tests.harness.processes import Trouble
-from tests.interleaved.conftest import EXPLORED, Make, On
+from tests.interleaved.conftest import Make, On
 from tests.interleaved.programs import (
     RIGHT_ON_POSTGRES,
     RIGHT_ON_SQLITE,
@@ -68,7 +69,7 @@ def test_every_order_of_a_right_one_holds(
         played += 1
     assert len(orders) == played > len(one.lanes)
     line = f"{scheduler.location}: {one.name}: every order, {played} schedules, {time.monotonic() - begun:.1f} s"
-    request.config.stash.setdefault(EXPLORED, []).append(line)
+    request.config.stash[CERTIFICATE].told.append(line)
 
 
 @on_each(WRONG_ON_SQLITE, WRONG_ON_POSTGRES)
@@ -83,7 +84,7 @@ def test_a_wrong_one_is_caught_and_shrunk(make: Make, one: Wrong, on: On, reques
     assert one.shown_by in judged.why
     assert preemptions(shortest) <= PREEMPTIONS_MAX
     line = f"{scheduler.location}: {one.programs.name}: wrong, schedule {played}, {preemptions(shortest)} preemptions"
-    request.config.stash.setdefault(EXPLORED, []).append(line)
+    request.config.stash[CERTIFICATE].told.append(line)
 
 
 class TestTheJudge:

@@ -16,9 +16,9 @@ from tests.harness.interleaving.scheduler import Scheduler
 from tests.harness.interleaving.schedules import Schedule, replay
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
+from tests.harness.plugin import CERTIFICATE
 from tests.harness.processes import Pool
 from tests.harness.violation import Violation
-from tests.interleaved.conftest import EXPLORED
 
 pytestmark = [pytest.mark.interleaved, pytest.mark.stateful]
 
@@ -32,14 +32,14 @@ def test_the_schedule_of_the_file(
     kept = Schedule.read(Path(request.config.option.replay))
     if isinstance(kept.scenario, Programs):
         lines = _of_programs(kept, tmp_path)
-        request.config.stash.setdefault(EXPLORED, []).extend(lines)
+        request.config.stash[CERTIFICATE].told.extend(lines)
         return
     location = next((location for location in LOCATIONS if location.name == kept.store), None)
     assert location is not None, f"there is no store {kept.store!r}, but {[one.name for one in LOCATIONS]}"
     with opened(location) as ground:
         scheduler = Scheduler(pool, ground)
         run = replay(scheduler, kept.scenario, kept)
-        request.config.stash.setdefault(EXPLORED, []).extend(diagram(run).splitlines())
+        request.config.stash[CERTIFICATE].told.extend(diagram(run).splitlines())
         Judge(scheduler).require(run)
 
 

@@ -18,7 +18,8 @@ from tests.harness.interleaving.scenario import Scenario, happens
 from tests.harness.interleaving.scenarios import KILLED, SCENARIOS, TWO_SESSIONS, WHOLE, ends_processes
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler
 from tests.harness.interleaving.schedules import DivergedError
-from tests.interleaved.conftest import EXPLORED, Holds, Tell
+from tests.harness.plugin import CERTIFICATE
+from tests.interleaved.conftest import Holds, Tell
 
 pytestmark = pytest.mark.interleaved
 
@@ -102,7 +103,7 @@ def test_every_order_of_a_long_one_holds(
         played += 1
         tell(f"{scheduler.location}, {scenario.name}: {played:,} schedules")
     told = f"{scheduler.location}, {scenario.name}: {played:,} schedules in {time.monotonic() - begun:.0f} s"
-    request.config.stash.setdefault(EXPLORED, []).append(told)
+    request.config.stash[CERTIFICATE].told.append(told)
 
 
 def test_every_test_of_schedules_keeps_what_does_not_hold() -> None:

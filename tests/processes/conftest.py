@@ -12,8 +12,9 @@ import pytest
 
 from tests.harness.judgement import explained, names_of
 from tests.harness.locations import LOCATIONS, Location
+from tests.harness.plugin import CERTIFICATE
 from tests.harness.processes import Pool
-from tests.harness.processes_layer import LAYERS, ProcessesLayer, table
+from tests.harness.processes_layer import ProcessesLayer
 from tests.harness.violation import Violation
 from tests.processes.arena import Arena, Race, name_of
 from tests.processes.participant import Participant
@@ -33,19 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("processes") is not None)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what the races came to."""
-    races = [race for layer in config.stash.get(LAYERS, {}).values() for race in layer.races]
-    if races:
-        terminalreporter.section("races")
-        for line in table(races):
-            terminalreporter.line(line)
-
-
 @pytest.fixture(scope="session")
 def layers(request: pytest.FixtureRequest) -> dict[str, ProcessesLayer]:
     """What the races of this run came to, by store."""
-    return request.config.stash.setdefault(LAYERS, {})
+    return request.config.stash[CERTIFICATE].processes
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The certificate says `holds` only when it may: known-bad runs, each with the verdict and exit code it deserves."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from prompt_studio_model.checking.explore import Exploration, Verdict
+from prompt_studio_model.worlds import WORLDS
 from tests.harness.certificate import Certificate, Conformance, worst
 from tests.harness.interleaved_layer import Exhausted, InterleavedLayer, Volume
 from tests.harness.lockstep import Coverage
@@ -189,7 +191,7 @@ class TestRun:
         """A project of its own, whose only stateful test claims to have done everything."""
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         pytester.makeini("[pytest]\nmarkers = stateful: all of it")
-        pytester.makeconftest('import pytest\npytest_plugins = ["tests.harness.plugin"]')
+        pytester.makeconftest('import pytest\npytest_plugins = ["tests.harness.failures", "tests.harness.plugin"]')
         pytester.makepyfile(test_everything=STAND_IN)
         return pytester
 
@@ -236,6 +238,30 @@ class TestRun:
     def test_without_a_store_is_inconclusive_and_red(self, project: pytest.Pytester) -> None:
         project.makepyfile(test_everything=STAND_IN.replace("for store in STORES:", "for store in ():"))
         assert self.verdict(project) == ("inconclusive", 1)
+
+    def test_that_processes_share_is_of_all_of_them_and_of_one_seed(self, project: pytest.Pytester) -> None:
+        seeds = "    with open('seeds', 'a') as seeds: print(request.config.option.hypothesis_seed, file=seeds)\n"
+        first = STAND_IN.replace("for name in WORLDS:", "for name in list(WORLDS)[1:]:")
+        rest = STAND_IN.replace("for name in WORLDS:", "for name in list(WORLDS)[:1]:")
+        project.makepyfile(test_everything=first + seeds)
+        project.makepyfile(test_rest=rest.replace("for store in STORES:", "for store in ():") + seeds)
+        assert self.verdict(project, "-n", "2") == ("holds", 0)
+        told = json.loads((project.path / "build" / "certificate.json").read_text())
+        assert told["model"]["worlds"].keys() == WORLDS.keys()
+        assert (project.path / "seeds").read_text().split() == [str(told["seed"])] * 2
+
+    @pytest.mark.parametrize(
+        ("body", "verdict"),
+        [("raise Violation(['INV-X'], 'story')", "violated"), ("os._exit(1)", "inconclusive")],
+    )
+    def test_that_processes_share_hears_how_each_test_ended(
+        self, project: pytest.Pytester, body: str, verdict: str
+    ) -> None:
+        project.makepyfile(
+            test_more="import os, pytest\nfrom tests.harness.violation import Violation\n"
+            f"@pytest.mark.stateful\ndef test_more():\n    {body}"
+        )
+        assert self.verdict(project, "-n", "2") == (verdict, 1)
 
     def test_of_some_tests_has_no_certificate(self, project: pytest.Pytester) -> None:
         project.makepyfile(test_more="import pytest\n@pytest.mark.stateful\ndef test_more(): pass")
