@@ -65,6 +65,7 @@ format: $(STAMP) ## Format the code, mend what ruff can mend safely, write the g
 	$(BIN)/ruff format
 	$(BIN)/python -m tests.repository.traceability
 	$(BIN)/python -m tests.repository.outcomes
+	$(BIN)/python -m tests.repository.knobs
 
 explore: $(STAMP) ## Every state of the tiny world, judged by every invariant
 	$(BIN)/python -m prompt_studio_model explore --world tiny

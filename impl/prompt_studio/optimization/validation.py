@@ -1,0 +1,178 @@
+"""Whether a strategy's knobs are what the table says. Nothing is changed, and nothing is missing from the answer.
+
+A knob is looked for at the top of the configuration, then within `strategy_params`, and checked when it is there.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from prompt_studio.errors import InputError
+from prompt_studio.optimization.knobs import FIELDS, KNOBS, RELATIONS, STRATEGIES, Knob, Strategy
+from prompt_studio.optimization.rules import Rule
+from prompt_studio.values import shown
+
+NESTED: Final = "strategy_params"
+ITEMS_SHOWN: Final = 5
+
+_NAMES: Final = {name: strategy for strategy in STRATEGIES for name in (strategy.name, *strategy.aliases)}
+
+
+class Problem(NamedTuple):
+    """What is wrong with one knob."""
+
+    knob: str
+    value: object
+    rule: str
+
+    def __str__(self) -> str:
+        """The knob, its value, and the rule."""
+        # impl: PS-VALIDATION-EXPAND-2
+        return f"{self.knob} is {_told(self.value)}: it {self.rule}"
+
+
+class KnobError(InputError):
+    """A configuration breaks the rules of its strategy.
+
+    Attributes:
+        problems: all that is wrong, in the order of the table.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))
+
+
+def validate_strategy_config(
+    optimizer_type: str,
+    config: Mapping[str, Any],
+    *,
+    strict: bool = False,
+    switched_on: Iterable[str] = (),
+) -> None:
+    """Raise KnobError if the configuration breaks a rule of its strategy (PS-VALIDATION-EXPAND-1).
+
+    Args:
+        optimizer_type: the strategy; spaces around it and its case do not matter.
+        config: the knobs, at the top or within `strategy_params`. It is not changed.
+        strict: whether names that nobody knows are refused, too, and a knob that is given twice.
+        switched_on: the strategies that are only there where they are switched on, and are.
+    """
+    problems = list(_problems(optimizer_type, config, strict=strict, switched_on=frozenset(switched_on)))
+    if problems:
+        raise KnobError(problems)
+
+
+def strategy_named(optimizer_type: str) -> Strategy | None:
+    """The strategy of this name or alias, if there is one."""
+    return _NAMES.get(optimizer_type.strip().lower())
+
+
+def knobs_of(strategy: Strategy) -> tuple[Knob, ...]:
+    """The knobs of a strategy, in the order of the table."""
+    return tuple(knob for knob in KNOBS if strategy.name in knob.strategies)
+
+
+def _problems(
+    optimizer_type: object, config: object, *, strict: bool, switched_on: frozenset[str]
+) -> Iterator[Problem]:
+    if not isinstance(optimizer_type, str) or not optimizer_type.strip():
+        yield Problem("optimizer_type", optimizer_type, "must be the name of a strategy")
+        return
+    if not isinstance(config, Mapping):
+        yield Problem("optimization_config", config, "must be an object")
+        return
+    strategy = strategy_named(optimizer_type)
+    if strategy is None:
+        if strict:
+            yield Problem("optimizer_type", optimizer_type, f"is not known{_nearest(optimizer_type, _NAMES)}")
+        return
+    if strategy.gated and strategy.name not in switched_on:
+        yield Problem("optimizer_type", optimizer_type, "is not switched on here")
+    nested = config.get(NESTED)
+    if nested is not None and not isinstance(nested, Mapping):
+        yield Problem(NESTED, nested, "must be an object")
+        nested = None
+    yield from _of_knobs(strategy, config, nested or {}, strict=strict)
+
+
+def _of_knobs(
+    strategy: Strategy, config: Mapping[str, Any], nested: Mapping[str, Any], *, strict: bool
+) -> Iterator[Problem]:
+    knobs, values = knobs_of(strategy), {}
+    for knob in knobs:
+        top, within = config.get(knob.name), nested.get(knob.name)
+        if within is not None and knob.name in config and top is None:
+            # impl: PS-VALIDATION-EXPAND-3
+            yield Problem(knob.name, within, f"is in {NESTED}, and hidden by the null at the top: give it once")
+            continue
+        if strict and top is not None and within is not None and top != within:
+            yield Problem(knob.name, top, f"must be given once, and is {_told(within)} in {NESTED}")
+        value = within if top is None else top
+        if value is None:
+            continue
+        try:  # impl: PS-VALIDATION-EXPAND-1
+            values[knob.name] = _adapter(knob.rule).validate_python(value)
+        except ValidationError:
+            yield Problem(knob.name, value, f"must be {knob.rule.sentence}")
+    yield from _of_presence(knobs, values, config, nested)
+    yield from _of_relations(strategy, values)
+    if strict:
+        known = {knob.name for knob in knobs}
+        yield from _of_names(config, {*known, *FIELDS})
+        yield from _of_names(nested, known)
+
+
+def _of_presence(
+    knobs: Iterable[Knob], values: Mapping[str, Any], config: Mapping[str, Any], nested: Mapping[str, Any]
+) -> Iterator[Problem]:
+    for knob in knobs:
+        absent = config.get(knob.name) is None and nested.get(knob.name) is None
+        needs, only = knob.required_when, knob.only_when
+        if absent and knob.required:
+            yield Problem(knob.name, None, f"must be {knob.rule.sentence}")
+        elif absent and needs is not None and values.get(needs.knob) == needs.value:
+            yield Problem(knob.name, None, f"must be {knob.rule.sentence}, since {needs}")
+        elif knob.name in values and only is not None and values.get(only.knob) != only.value:
+            yield Problem(knob.name, values[knob.name], f"does nothing unless {only}")
+
+
+def _of_relations(strategy: Strategy, values: Mapping[str, Any]) -> Iterator[Problem]:
+    for relation in RELATIONS:
+        if strategy.name in relation.strategies and relation.knobs[0] in values:
+            if not all(name in values for name in relation.knobs) or relation.holds(values):
+                continue
+            others = ", ".join(f"{name} is {_told(values[name])}" for name in relation.knobs[1:])
+            yield Problem(relation.knobs[0], values[relation.knobs[0]], f"{relation.sentence} ({others})")
+
+
+def _of_names(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[Problem]:
+    known = sorted(known)
+    for name, value in given.items():
+        if name not in known:  # impl: PS-VALIDATION-EXPAND-4
+            yield Problem(name, value, f"is not known{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name.strip().lower(), list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _told(value: object) -> str:
+    """The value, so that whoever gave it knows it again."""
+    if value is None:
+        return "missing"
+    if not isinstance(value, list | tuple):
+        return shown(value)
+    few = ", ".join(map(shown, value[:ITEMS_SHOWN]))
+    return f"[{few}]" if len(value) <= ITEMS_SHOWN else f"[{few}, ...] ({len(value)} in it)"
+
+
+@cache
+def _adapter(rule: Rule) -> TypeAdapter[Any]:
+    return TypeAdapter(rule.annotation)
