@@ -96,7 +96,7 @@ class Settings:
         return cls(
             lease_seconds=_lease_seconds(environment),
             heartbeat_seconds=_heartbeat_seconds(environment),
-            sqlite_wal=_sqlite_wal(environment),
+            sqlite_wal=switch(environment, SQLITE_WAL_VARIABLE, default=True),
         )
 
 
@@ -126,14 +126,19 @@ def _heartbeat_seconds(environment: Mapping[str, str]) -> float | None:
     return seconds
 
 
-def _sqlite_wal(environment: Mapping[str, str]) -> bool:
-    text = environment.get(SQLITE_WAL_VARIABLE)
+def switch(environment: Mapping[str, str], variable: str, *, default: bool) -> bool:
+    """Whether a variable is on.
+
+    Raises:
+        InputError: it is neither on nor off.
+    """
+    text = environment.get(variable)
     if text is None:
-        return True
+        return default
     word = text.strip().lower()
     if word not in _WORDS:
+        state = "on" if default else "off"
         raise InputError(
-            f"{SQLITE_WAL_VARIABLE} must be one of {', '.join(_WORDS)}, not {shown(text)}: "
-            "correct it, or unset it for the write-ahead log"
+            f"{variable} must be one of {', '.join(_WORDS)}, not {shown(text)}: correct it, or unset it for {state}"
         )
     return _WORDS[word]

@@ -8,7 +8,7 @@ checks all of its arguments before it sends anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime
@@ -404,6 +404,21 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         own. Trouble is an exception, never None.
         """
         return self._store.lookup_idempotency(_key(entity_type, key, user_id))
+
+    def lookup_created(
+        self, entity_type: str, key: str, user_id: str | None, request: Mapping[str, object]
+    ) -> int | None:
+        """The id of the entity that this request has made under this key before, or None.
+
+        For callers that must answer a repeated request before they look at its content. The request is what the create
+        was given as `request`.
+
+        Raises:
+            IdempotencyMismatch: the key was used for another request.
+        """
+        kind = values.text("entity_type", entity_type)
+        once = Wish(values.text("idempotency_key", key), user_id, request).once(kind, request)
+        return None if once is None else self._store.lookup_created(once)
 
     def record_idempotency(self, entity_type: str, key: str, entity_id: int, user_id: str | None) -> IdempotencyRecord:
         """The entity that the key stands for: within retention the one that was recorded first.

@@ -17,7 +17,9 @@ INVARIANT_ID: Final = r"(?:INV|SEEN)-[A-Z]+(?:-[A-Z]+)*"
 STATUSES: Final = frozenset({"implemented", "specified", "not needed"})
 
 _DEFINITION = re.compile(rf"^\*\*({REQUIREMENT_ID})\*\* (.+?)(?:\n\n|\n*\Z)", re.MULTILINE | re.DOTALL)
-_INDEX_ROW = re.compile(rf"^\| ({REQUIREMENT_ID}) \| \[[a-z]+\]\(([^)]+)\) \| ([a-z ]+) \| ([a-z ]+) \|$", re.MULTILINE)
+_INDEX_ROW = re.compile(
+    rf"^\| ({REQUIREMENT_ID}) \| \[[a-z-]+\]\(([^)]+)\) \| ([a-z ]+) \| ([a-z ]+) \|$", re.MULTILINE
+)
 _INVARIANT_ROW = re.compile(rf"^\| ({INVARIANT_ID}) \| ([a-z]+) \| (.+) \| ([^|]*) \|$", re.MULTILINE)
 _NEXT_SENTENCE = re.compile(r"[.!?]\s+\S")
 

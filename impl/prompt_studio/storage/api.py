@@ -179,6 +179,9 @@ class JobStore(Protocol):
     def lock_counts(self) -> LockCounts:
         """What happened to advisory locks."""
 
+    def lookup_created(self, once: Once) -> int | None:
+        """What a request has made under its key."""
+
     def lookup_idempotency(self, key: Key) -> int | None:
         """What a key stands for."""
 

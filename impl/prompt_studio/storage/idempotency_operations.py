@@ -6,7 +6,14 @@ import json
 from typing import Final
 
 from prompt_studio.jobs import IdempotencyRecord
-from prompt_studio.storage.keyed_creates import Key, KeyedCreates, lookup_of, record_of
+from prompt_studio.storage.keyed_creates import (
+    Key,
+    KeyedCreates,
+    Once,
+    lookup_of,
+    record_of,
+    refuse_another_request,
+)
 from prompt_studio.storage.transactions import Session
 
 FORGET_BATCH_KEYS: Final = 1_000
@@ -22,6 +29,22 @@ class IdempotencyOperations(KeyedCreates):
         def operation(session: Session) -> int | None:
             rows = self._run(session, lookup_of(key), self._parameters(key))
             return rows[0]["entity_id"] if rows else None  # impl: PS-IDEMPOTENCY-PG-4
+
+        return self._sessions.current().read(operation)
+
+    def lookup_created(self, once: Once) -> int | None:
+        """The id of the entity that a create with this key has made; None when there is none or it has expired.
+
+        Raises:
+            IdempotencyMismatch: the key stands for the entity of another request.
+        """
+
+        def operation(session: Session) -> int | None:
+            rows = self._run(session, lookup_of(once.key), self._parameters(once.key))
+            if not rows:
+                return None
+            refuse_another_request(once, rows[0]["entity_id"], rows[0]["fingerprint"])
+            return int(rows[0]["entity_id"])
 
         return self._sessions.current().read(operation)
 

@@ -85,12 +85,8 @@ class KeyedCreates(Operations):
 
     def _canonical(self, session: Session, once: Once, find: Callable[[Session, int], Entity | None]) -> Entity:
         entity_id, known = self._winner(session, once.key)
+        refuse_another_request(once, entity_id, known)
         name = once.key.entity_type
-        if known not in {None, once.fingerprint}:  # impl: PS-IDEMPOTENCY-PG-6
-            raise IdempotencyMismatch(
-                f"the idempotency key {once.key.idempotency_key!r} was used for another request, which made {name} "
-                f"{entity_id}: use a new key for a new request"
-            )
         entity = find(session, entity_id)
         if entity is None:  # impl: PS-IDEMPOTENCY-PG-8
             raise EntityGone(
@@ -124,6 +120,15 @@ class KeyedCreates(Operations):
     def _retention(self) -> int | None:
         seconds = self._settings.idempotency_retention_seconds
         return None if seconds is None else seconds * MILLISECONDS
+
+
+def refuse_another_request(once: Once, entity_id: int, known: str | None) -> None:
+    """Raise IdempotencyMismatch if the key's row is of another request; one that was recorded by hand is of any."""
+    if known not in {None, once.fingerprint}:  # impl: PS-IDEMPOTENCY-PG-6
+        raise IdempotencyMismatch(
+            f"the idempotency key {once.key.idempotency_key!r} was used for another request, which made "
+            f"{once.key.entity_type} {entity_id}: use a new key for a new request"
+        )
 
 
 def lookup_of(key: Key) -> str:

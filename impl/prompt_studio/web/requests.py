@@ -1,0 +1,166 @@
+"""What a request brings: its JSON as it was received, and its idempotency key.
+
+The order in which a create is refused is part of the contract (PS-HTTP-2): no user, no JSON, a malformed key, a key of
+another request; then an earlier answer is given again; and only then is the content looked at. So bodies are read by
+hand here, and OpenAPI is told what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+
+from fastapi import Depends, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from prompt_studio.database import PromptStudioDatabase
+from prompt_studio.errors import InputError
+from prompt_studio.values import TEXT_CHARACTERS_MAX, json_text
+from prompt_studio.web.problems import ProblemError, without_values
+from prompt_studio.web.users import User
+
+KEY_HEADER: Final = "Idempotency-Key"
+REPLAYED_HEADER: Final = "Idempotency-Replayed"
+BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+
+_KEY: Final = re.compile(rf"[\x21-\x7e](?:[\x20-\x7e]{{0,{TEXT_CHARACTERS_MAX - 2}}}[\x21-\x7e])?")
+
+Model = TypeVar("Model", bound=BaseModel)
+Row = TypeVar("Row", bound=Mapping[str, Any])
+
+
+def database_of(request: Request) -> PromptStudioDatabase:
+    """The opened database of the application."""
+    database: PromptStudioDatabase = request.app.state.database
+    return database
+
+
+Database = Annotated[PromptStudioDatabase, Depends(database_of)]
+
+
+async def json_of(request: Request, _: User) -> Any:  # noqa: ANN401 - any JSON value
+    """The body's JSON value. A user is asked for first: who is nobody is not told whether his JSON is well-formed.
+
+    Raises:
+        ProblemError: 400, it is no JSON; 413, it is too long.
+    """
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > BODY_BYTES_MAX:
+            raise ProblemError(413, f"a body may have at most {BODY_BYTES_MAX:,} bytes")
+    try:
+        value = json.loads(received, parse_constant=_refuse)
+        json_text("the body", value)  # what no database could store: too deep, too large, halves of characters
+    except (ValueError, RecursionError) as error:
+        raise ProblemError(400, f"the body must be JSON: {_first_line(error)}") from error
+    return value
+
+
+def key_of(request: Request, _: Annotated[object, Depends(json_of)]) -> str | None:
+    """The idempotency key, or None.
+
+    Raises:
+        ProblemError: 400, it is malformed, or there are several.
+    """
+    keys = request.headers.getlist(KEY_HEADER)
+    if not keys:
+        return None
+    if len(keys) > 1 or not _KEY.fullmatch(keys[0]):  # impl: PS-HTTP-3
+        raise ProblemError(
+            400, f"{KEY_HEADER} must be one value of 1 to {TEXT_CHARACTERS_MAX} printable ASCII characters"
+        )
+    return keys[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A create as it was received: by whom, under which key, of what."""
+
+    database: PromptStudioDatabase
+    user: str
+    key: str | None
+    body: Any
+    response: Response
+
+    def earlier(self, entity_type: str) -> int | None:
+        """The entity that this request has made before, or None.
+
+        Raises:
+            IdempotencyMismatch: the key was used for another request.
+        """
+        if self.key is None or not isinstance(self.body, dict):
+            return None  # what is no object breaks every schema, and has made nothing
+        # impl: PS-IDEMPOTENCY-SCOPE-2
+        return self.database.lookup_created(entity_type, self.key, self.user, self.body)
+
+    def checked(self, model: type[Model]) -> Model:
+        """The body as what the route expects.
+
+        Raises:
+            ProblemError: 422, it breaks the schema; `detail` is the list of errors.
+        """
+        try:
+            return model.model_validate(self.body)
+        except ValidationError as error:
+            errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
+            raise ProblemError(422, without_values(errors)) from error
+
+    @property
+    def once(self) -> dict[str, Any]:
+        """What a create of the library needs to know of it."""
+        return {"idempotency_key": self.key, "user_id": self.user, "request": self.body}
+
+    def answered(self, row: Row, *, replayed: bool = False) -> Row:
+        """The row; a header says so if an earlier request has made it."""
+        if replayed or row.get("replayed"):
+            self.response.headers[REPLAYED_HEADER] = "true"
+        return row
+
+
+def creation_of(
+    database: Database,
+    user: User,
+    body: Annotated[object, Depends(json_of)],
+    key: Annotated[str | None, Depends(key_of)],
+    response: Response,
+) -> Creation:
+    """The create that was asked for; refused in the order that its parts stand in."""
+    # impl: PS-HTTP-2
+    return Creation(database, user, key, body, response)
+
+
+Create = Annotated[Creation, Depends(creation_of)]
+
+
+def described_body(model: type[BaseModel], *, keyed: bool = True) -> dict[str, Any]:
+    """A body and the key's header, for OpenAPI."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    told: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    if keyed:
+        told["parameters"] = [
+            {
+                "name": KEY_HEADER,
+                "in": "header",
+                "required": False,
+                "description": "The same key and request again: the same entity, made once.",
+                "schema": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": TEXT_CHARACTERS_MAX,
+                    "pattern": f"^{_KEY.pattern}$",
+                },
+            }
+        ]
+    return told
+
+
+def _refuse(name: str) -> NoReturn:
+    raise InputError(f"{name} is no JSON number")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,89 @@
+"""An application on each store, and users who ask it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from prompt_studio import PromptStudioDatabase
+from prompt_studio.web import Users, create_app
+from tests.harness.locations import LOCATIONS, Location
+
+PREFIX: Final = "/api/v1/prompt-studio"
+TOKENS: Final = {"token-of-ann-0000": "ann", "token-of-bob-0000": "bob"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A user, or nobody, who sends requests."""
+
+    client: TestClient
+    token: str | None
+
+    def ask(self, method: str, path: str, *, key: str | None = None, **how: Any) -> Response:  # noqa: ANN401 - httpx's
+        headers = dict(how.pop("headers", {}))
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        answer: Response = self.client.request(method, PREFIX + path, headers=headers, **how)
+        return answer
+
+    def post(self, path: str, body: object = None, *, key: str | None = None, status: int = 201) -> Any:  # noqa: ANN401 - any JSON value
+        answer = self.ask("POST", path, key=key, json=body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def get(self, path: str, *, status: int = 200) -> Any:  # noqa: ANN401 - any JSON value
+        answer = self.ask("GET", path)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+
+@pytest.fixture(params=LOCATIONS, ids=lambda location: location.name)
+def location(request: pytest.FixtureRequest) -> Location:
+    chosen: Location = request.param
+    return chosen
+
+
+@pytest.fixture
+def database(location: Location, tmp_path: Path) -> Iterator[PromptStudioDatabase]:
+    address = location.fresh(tmp_path)
+    with location.open(address, None) as database:
+        yield database
+    location.dispose(address)
+
+
+@pytest.fixture
+def client(database: PromptStudioDatabase) -> Iterator[TestClient]:
+    with TestClient(create_app(database, Users(TOKENS)), raise_server_exceptions=True) as client:
+        yield client
+
+
+@pytest.fixture
+def ann(client: TestClient) -> Asker:
+    return Asker(client, "token-of-ann-0000")
+
+
+@pytest.fixture
+def bob(client: TestClient) -> Asker:
+    return Asker(client, "token-of-bob-0000")
+
+
+@pytest.fixture
+def nobody(client: TestClient) -> Asker:
+    return Asker(client, None)
+
+
+@pytest.fixture
+def project(ann: Asker) -> int:
+    return int(ann.post("/projects/", {"name": "hers"})["data"]["id"])
+
+
+@pytest.fixture
+def prompt(ann: Asker, project: int) -> int:
+    return int(ann.post("/prompts/create", {"project_id": project, "name": "first"})["data"]["id"])

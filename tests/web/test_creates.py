@@ -1,0 +1,207 @@
+"""Creates over HTTP: what they make, that a key makes it once, and in which order they are refused."""
+
+from typing import Any
+
+import pytest
+
+from prompt_studio import JobType, PromptStudioDatabase
+from tests.web.conftest import Asker
+
+pytestmark = pytest.mark.conformance
+
+CONFIG: dict[str, Any] = {"optimizer_type": "beam_search", "target_metric": "accuracy", "beam_width": 3}
+
+
+def body_of(kind: str, project: int, prompt: int) -> tuple[str, dict[str, Any], int]:
+    """The path, a body and the status of a create."""
+    bodies: dict[str, tuple[str, dict[str, Any], int]] = {
+        "project": ("/projects/", {"name": "another"}, 201),
+        "bare project": ("/projects", {"name": "another"}, 201),
+        "prompt": ("/prompts/create", {"project_id": project, "name": "second"}, 201),
+        "optimization": (
+            "/optimizations/create",
+            {"project_id": project, "initial_prompt_id": prompt, "optimization_config": CONFIG},
+            201,
+        ),
+        "simple optimization": ("/optimizations", {"prompt_id": prompt, "config": {}}, 200),
+    }
+    return bodies[kind]
+
+
+KINDS = ["project", "bare project", "prompt", "optimization", "simple optimization"]
+
+
+@pytest.fixture(params=KINDS)
+def create(request: pytest.FixtureRequest, project: int, prompt: int) -> tuple[str, dict[str, Any], int]:
+    return body_of(request.param, project, prompt)
+
+
+def rows(database: PromptStudioDatabase, project: int) -> tuple[int, int, int, int]:
+    """How many there are of each."""
+    return (
+        database.list_projects()["pagination"]["total"],
+        database.list_prompts(project)["pagination"]["total"],
+        database.list_optimizations()["pagination"]["total"],
+        database.count_jobs(),
+    )
+
+
+class TestACreate:
+    def test_answers_with_what_it_made(self, ann: Asker) -> None:
+        told = ann.post("/projects/", {"name": "x", "description": "d", "status": "active", "metadata": {"a": [1]}})
+        assert told | {"data": None} == {
+            "success": True,
+            "data": None,
+            "error": None,
+            "error_code": None,
+            "metadata": None,
+        }
+        project = told["data"]
+        assert (project["name"], project["status"], project["metadata"]) == ("x", "active", {"a": [1]})
+        assert (project["user_id"], project["deleted"]) == ("ann", False)
+        assert ann.get(f"/projects/get/{project['id']}")["data"] == project
+        assert [one["id"] for one in ann.get("/projects/")["data"]["projects"]] == [project["id"]]
+        assert ann.post("/projects", {"name": "bare"})["name"] == "bare"
+
+    def test_of_a_prompt_is_found_in_its_project(self, ann: Asker, project: int) -> None:
+        made = ann.post(
+            "/prompts/create",
+            {"project_id": project, "name": "p", "system_prompt": "s", "user_prompt": "u", "few_shot_examples": [{}]},
+        )["data"]
+        assert ann.get(f"/prompts/get/{made['id']}")["data"] == made
+        assert ann.get(f"/prompts/list/{project}")["data"]["prompts"] == [made]
+        again = {"project_id": project, "name": "p", "version_number": 2, "parent_version_id": made["id"]}
+        assert ann.post("/prompts/create", again)["data"]["parent_version_id"] == made["id"]
+
+    def test_of_an_optimization_makes_its_job(
+        self, ann: Asker, database: PromptStudioDatabase, project: int, prompt: int
+    ) -> None:
+        path, body, _ = body_of("optimization", project, prompt)
+        body |= {"bootstrap_config": {"num_samples": 10}, "test_case_ids": [1, 2], "name": "o", "description": "d"}
+        told = ann.post(path, body)["data"]
+        optimization = told["optimization"]
+        job = database.get_job(told["job_id"])
+        assert job is not None
+        assert (job["job_type"], job["entity_id"], job["project_id"]) == (
+            JobType.OPTIMIZATION,
+            optimization["id"],
+            project,
+        )
+        assert (job["payload"]["test_case_ids"], job["payload"]["description"]) == ([1, 2], "d")
+        assert (optimization["bootstrap_samples"], optimization["max_iterations"]) == (10, 50)
+        assert optimization["optimization_config"]["beam_width"] == 3
+        assert ann.get(f"/optimizations/get/{optimization['id']}")["data"] == optimization
+        assert ann.get(f"/optimizations/list/{project}")["data"]["optimizations"] == [optimization]
+        assert ann.get(f"/optimizations/{told['job_id']}") == {"id": told["job_id"], "status": "queued"}
+
+    def test_of_a_name_that_is_there_is_a_conflict(self, ann: Asker, project: int, prompt: int) -> None:
+        del prompt
+        for path, body in (
+            ("/projects/", {"name": "hers"}),
+            ("/prompts/create", {"project_id": project, "name": "first"}),
+        ):
+            told = ann.post(path, body, status=409)  # says nothing of tables
+            assert told == {
+                "type": "about:blank",
+                "title": "Conflict",
+                "status": 409,
+                "detail": "there is one of this name already: use another name",
+            }
+
+    def test_of_something_in_nothing_is_not_found(self, ann: Asker, project: int, prompt: int) -> None:
+        ann.post("/prompts/create", {"project_id": 99, "name": "p"}, status=404)
+        ann.post("/prompts/create", {"project_id": project, "name": "p", "parent_version_id": 99}, status=404)
+        other = ann.post("/projects/", {"name": "other"})["data"]["id"]
+        ann.post("/prompts/create", {"project_id": other, "name": "p", "parent_version_id": prompt}, status=404)
+        for changes in ({"initial_prompt_id": 99}, {"project_id": 99}, {"project_id": other}):
+            ann.post("/optimizations/create", body_of("optimization", project, prompt)[1] | changes, status=404)
+        ann.post("/optimizations", {"prompt_id": 99}, status=404)
+
+
+@pytest.mark.verifies("PS-IDEMPOTENCY-SCOPE-2")
+class TestAKey:
+    def test_makes_it_once(
+        self, ann: Asker, database: PromptStudioDatabase, project: int, create: tuple[str, dict[str, Any], int]
+    ) -> None:
+        path, body, status = create
+        first = ann.ask("POST", path, key="k", json=body)
+        made = rows(database, project)
+        again = ann.ask("POST", path, key="k", json=dict(reversed(body.items())))
+        assert (first.status_code, again.status_code) == (status, status)
+        assert rows(database, project) == made
+        assert ("Idempotency-Replayed" in first.headers, again.headers["Idempotency-Replayed"]) == (False, "true")
+        one, other = first.json(), again.json()
+        if "data" in one and "job_id" in one["data"]:
+            assert (one["data"].pop("job_id") is None, other["data"].pop("job_id")) == (False, None)
+        assert one == other
+
+    def test_of_another_request_is_refused_whatever_that_is(
+        self, ann: Asker, database: PromptStudioDatabase, project: int, create: tuple[str, dict[str, Any], int]
+    ) -> None:
+        path, body, status = create
+        ann.post(path, body, key="k", status=status)
+        made = rows(database, project)
+        for other in (body | {"name": "third"}, {}, {"nonsense": 1}):
+            told = ann.post(path, other, key="k", status=422)
+            assert "use a new key for a new request" in told["detail"]
+        assert rows(database, project) == made
+
+    def test_of_another_user_is_another_key(self, ann: Asker, bob: Asker) -> None:
+        hers = ann.post("/projects/", {"name": "x"}, key="k")["data"]
+        his = bob.post("/projects/", {"name": "y"}, key="k")["data"]
+        assert (hers["user_id"], his["user_id"]) == ("ann", "bob")
+        assert ann.post("/projects/", {"name": "x"}, key="k")["data"] == hers
+        assert bob.post("/projects/", {"name": "y"}, key="k")["data"] == his
+
+    def test_whose_entity_was_deleted_for_good_says_so(
+        self, ann: Asker, database: PromptStudioDatabase, project: int, create: tuple[str, dict[str, Any], int]
+    ) -> None:
+        path, body, status = create
+        told = ann.post(path, body, key="k", status=status)
+        made = told["id"] if path == "/projects" else told.get("data", told).get("id", project)
+        database.delete_project(made if path.startswith("/projects") else project, hard_delete=True)
+        assert "not there any more" in ann.post(path, body, key="k", status=410)["detail"]
+
+    def test_that_was_recorded_by_hand_stands_for_its_entity(
+        self, ann: Asker, database: PromptStudioDatabase, project: int
+    ) -> None:
+        database.record_idempotency("project", "by hand", project, "ann")
+        assert ann.post("/projects/", {"whatever": 1}, key="by hand")["data"]["id"] == project
+
+    def test_of_a_request_that_was_refused_is_free(self, ann: Asker) -> None:
+        ann.post("/projects/", {"nonsense": 1}, key="k", status=422)
+        ann.post("/projects/", {"name": "x"}, key="k")
+
+
+@pytest.mark.verifies("PS-HTTP-1", "PS-HTTP-2", "PS-HTTP-3")
+class TestTheOrder:
+    """Each request is wrong in one more way than the one before it, and is told of the first."""
+
+    def test_is_user_json_key_mismatch_replay_schema_knobs(
+        self,
+        ann: Asker,
+        nobody: Asker,
+        database: PromptStudioDatabase,
+        project: int,
+        prompt: int,
+    ) -> None:
+        path, body, _ = body_of("optimization", project, prompt)
+        ann.post(path, body, key="used")
+        made = rows(database, project)
+        bad_knob = body | {"optimization_config": CONFIG | {"beam_width": 1}}
+        bad_both = bad_knob | {"project_id": "x"}
+
+        def told(asker: Asker, key: str, **how: Any) -> tuple[int, object]:  # noqa: ANN401 - httpx's
+            answer = asker.ask("POST", path, key=key, **how)
+            assert answer.headers["content-type"] == "application/problem+json"
+            return answer.status_code, answer.json()["detail"]
+
+        assert told(nobody, "\t", content=b"{")[0] == 401
+        assert "must be JSON" in str(told(ann, "", content=b"{"))
+        assert "Idempotency-Key must be" in str(told(ann, "", json=bad_both))
+        assert "another request" in str(told(ann, "used", json=bad_both))
+        status, detail = told(ann, "new", json=bad_both)
+        assert (status, type(detail)) == (422, list)
+        status, detail = told(ann, "new", json=bad_knob)
+        assert (status, detail) == (400, "beam_width is 1: it must be a whole number of 64 bits, at least 2")
+        assert rows(database, project) == made

@@ -1,0 +1,54 @@
+"""The OpenAPI description is exact: generated requests get no answer that it does not have."""
+
+from collections import Counter
+
+import pytest
+from schemathesis.core.failures import FailureGroup
+
+from prompt_studio import PromptStudioDatabase
+from prompt_studio.web import Users, create_app
+from prompt_studio.web.problems import ProblemError
+from tests.harness.plugin import CERTIFICATE
+from tests.web.conftest import PREFIX, TOKENS
+from tests.web.generated_requests import asked
+
+pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-HTTP-5")]
+
+EXAMPLES = 4
+MANY = 200
+
+
+@pytest.mark.timeout(600)
+def test_generated_requests_are_answered_as_described(
+    database: PromptStudioDatabase, request: pytest.FixtureRequest
+) -> None:
+    told = asked(create_app(database, Users(TOKENS)), EXAMPLES, int(request.config.option.hypothesis_seed))
+    statuses = {status for _, status in told}
+    assert {200, 201, 400, 404, 422} <= statuses
+    assert sum(told.values()) > 16 * EXAMPLES
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7_200)
+def test_thousands_of_requests_are_answered_as_described(
+    database: PromptStudioDatabase, request: pytest.FixtureRequest
+) -> None:
+    told = asked(create_app(database, Users(TOKENS)), MANY, int(request.config.option.hypothesis_seed))
+    statuses = Counter[int]()
+    for (_, status), count in told.items():
+        statuses[status] += count
+    told_of = f"{sum(told.values()):,} requests over HTTP, by status: {dict(sorted(statuses.items()))}"
+    request.config.stash[CERTIFICATE].told.append(told_of)
+    assert sum(told.values()) > 16 * MANY
+
+
+@pytest.mark.timeout(600)
+def test_an_answer_that_is_not_described_is_found(database: PromptStudioDatabase) -> None:
+    app = create_app(database, Users(TOKENS))
+
+    @app.get(f"{PREFIX}/surprise")
+    def surprise(number: int) -> None:
+        raise ProblemError(418, f"{number} is a teapot")
+
+    with pytest.raises(FailureGroup, match="distinct failure"):
+        asked(app, 1, 1)

@@ -1,0 +1,65 @@
+"""What no request may be, whatever the database: nobody's, no JSON, with a malformed key, too long."""
+
+import pytest
+
+from tests.harness.locations import LOCATIONS, Location
+from tests.web.conftest import Asker
+
+pytestmark = pytest.mark.conformance
+
+
+MALFORMED_KEYS = ["", " ", "k\tk", "k" * 256, "\xe9"]
+NO_JSON = [
+    b"",
+    b"{",
+    b"nonsense",
+    b"NaN",
+    b'{"a": Infinity}',
+    b"\xff",
+    b"[" * 5_000,
+    b'"\\ud800"',
+    b"1" * 5_000,
+    b'"\\u0000"',
+]
+
+
+@pytest.fixture
+def location() -> Location:
+    """One store stands for all: none is asked."""
+    return LOCATIONS[0]
+
+
+@pytest.mark.verifies("PS-HTTP-1", "PS-HTTP-3")
+class TestARequest:
+    @pytest.mark.parametrize("key", MALFORMED_KEYS, ids=repr)
+    def test_refuses_a_malformed_key(self, ann: Asker, key: str) -> None:
+        answer = ann.ask("POST", "/projects/", json={"name": "x"}, headers={"Idempotency-Key": key.encode("latin-1")})
+        assert answer.status_code == 400
+
+    def test_refuses_two_keys(self, ann: Asker) -> None:
+        headers = [("Authorization", f"Bearer {ann.token}"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+        answer = ann.client.post("/api/v1/prompt-studio/projects/", headers=headers, json={"name": "x"})
+        assert answer.status_code == 400
+
+    @pytest.mark.parametrize("content", NO_JSON, ids=lambda content: repr(content[:20]))
+    def test_refuses_what_is_no_json(self, ann: Asker, content: bytes) -> None:
+        answer = ann.ask("POST", "/projects/", content=content, key="k")
+        assert (answer.status_code, "must be JSON" in answer.json()["detail"]) == (400, True)
+
+    @pytest.mark.parametrize(
+        "body", [b"null", b"5", b'"x"', b"[]", b'[{"name": "x"}]', b"{}", b'{"name": 5}', b'{"name": ""}']
+    )
+    def test_refuses_what_breaks_the_schema(self, ann: Asker, body: bytes) -> None:
+        answer = ann.ask("POST", "/projects/", content=body, key="k")
+        assert (answer.status_code, type(answer.json()["detail"])) == (422, list)
+
+    def test_refuses_a_body_that_is_too_long(self, ann: Asker) -> None:
+        answer = ann.ask("POST", "/projects/", content=b" " * (4 * 1024 * 1024 + 1))
+        assert answer.status_code == 413
+
+    @pytest.mark.parametrize("token", [None, "", "token-of-eve-0000", "token-of-ann-000"])
+    def test_takes_nobody_for_somebody(self, ann: Asker, token: str | None) -> None:
+        for method, path in (("GET", "/projects/"), ("POST", "/projects/"), ("GET", "/status")):
+            headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+            answer = ann.client.request(method, f"/api/v1/prompt-studio{path}", headers=headers)
+            assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")

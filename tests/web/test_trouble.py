@@ -1,0 +1,47 @@
+"""Trouble of the database over HTTP: typed, without secrets, and never a lost entity."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from prompt_studio import PromptStudioDatabase, Settings
+from prompt_studio.web import Users, create_app
+from tests.web.conftest import TOKENS, Asker
+
+pytestmark = [pytest.mark.faults, pytest.mark.verifies("PS-HTTP-2", "PS-HTTP-5")]
+
+
+def test_a_rival_that_does_not_end_is_a_conflict_to_try_again(tmp_path: Path) -> None:
+    path = tmp_path / "secret-name.db"
+    with (
+        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=0.1)) as database,
+        TestClient(create_app(database, Users(TOKENS))) as client,
+        closing(sqlite3.connect(path)) as rival,
+    ):
+        ann = Asker(client, "token-of-ann-0000")
+        rival.execute("BEGIN IMMEDIATE")
+        answer = ann.ask("POST", "/projects/", json={"name": "x"}, key="k")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (409, "1")
+        assert "secret-name" not in answer.text
+        rival.rollback()
+        assert ann.post("/projects/", {"name": "x"}, key="k")["data"]["name"] == "x"
+
+
+def test_a_database_that_is_away_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "secret-name.db"
+    with PromptStudioDatabase(path, "web") as database, TestClient(create_app(database, Users(TOKENS))) as client:
+        ann = Asker(client, "token-of-ann-0000")
+        ann.post("/projects/", {"name": "x"})
+        database.close_connection()
+        path.rename(tmp_path / "elsewhere.db")
+        for path_ in ("/projects/", "/status"):
+            answer = ann.ask("GET", path_)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "secret-name" not in answer.text
+        assert client.get("/health").status_code == 503
+        (tmp_path / "elsewhere.db").rename(path)
+        assert len(ann.get("/projects/")["data"]["projects"]) == 1

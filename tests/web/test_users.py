@@ -1,0 +1,67 @@
+"""Who asks: bearer tokens from a file, or whatever a host application says."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from fastapi import FastAPI, Header
+from fastapi.testclient import TestClient
+
+from prompt_studio import InputError, PromptStudioDatabase
+from prompt_studio.web import Users, include_routes, user_of_request
+from tests.harness.locations import LOCATIONS, Location
+
+pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-HTTP-1")]
+
+
+@pytest.fixture
+def location() -> Location:
+    return LOCATIONS[0]
+
+
+class TestAFile:
+    def test_names_users_by_their_tokens(self, tmp_path: Path) -> None:
+        path = tmp_path / "users"
+        path.write_text("# who may ask\n\n0123456789abcdef ann\n  fedcba9876543210   bob of sales \n")
+        users = Users.read(path)
+        assert users.named_by("0123456789abcdef") == "ann"
+        assert users.named_by("fedcba9876543210") == "bob of sales"
+        assert users.named_by("0123456789abcde") is users.named_by("") is None
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("", "names no user"),
+            ("# nobody\n", "names no user"),
+            ("0123456789abcdef", "line 1"),
+            ("0123456789abcdef ann\n0123456789abcdef bob", "line 2"),
+            ("short ann", "at least 16 characters"),
+            ("0123456789abcd\xe9f ann", "ASCII"),
+            (f"0123456789abcdef {'a' * 256}", "1 to 255"),
+        ],
+    )
+    def test_that_is_wrong_says_where(self, tmp_path: Path, text: str, said: str) -> None:
+        path = tmp_path / "users"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=said):
+            Users.read(path)
+
+
+class TestAHost:
+    def test_says_by_itself_who_asks(self, database: PromptStudioDatabase) -> None:
+        def whoever(x_user: Annotated[str, Header()]) -> str:
+            return x_user
+
+        app = FastAPI()
+        include_routes(app, database)
+        app.dependency_overrides[user_of_request] = whoever
+        with TestClient(app) as client:
+            made = client.post("/api/v1/prompt-studio/projects", headers={"X-User": "eve"}, json={"name": "x"})
+            assert (made.status_code, made.json()["user_id"]) == (201, "eve")
+
+    def test_that_says_nothing_lets_nobody_in(self, database: PromptStudioDatabase) -> None:
+        app = FastAPI()
+        include_routes(app, database)
+        with TestClient(app) as client:
+            headers = {"Authorization": "Bearer 0123456789abcdef"}
+            assert client.get("/api/v1/prompt-studio/status", headers=headers).status_code == 401
