@@ -6,9 +6,9 @@ import asyncio
 import logging
 import os
 import re
-import signal
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from importlib import import_module
 from typing import Final
@@ -20,6 +20,7 @@ from prompt_studio.errors import DatabaseError, InputError
 from prompt_studio.job_manager import CONCURRENCY_MAX, GRACE_SECONDS, POLL_SECONDS, SETTLE_SECONDS, JobManager
 from prompt_studio.metrics import Metrics
 from prompt_studio.running.handlers import Handlers
+from prompt_studio.stop_signals import REPEAT_SECONDS, StopSignals
 from prompt_studio.worker_log import JSON, TEXT, log_to_standard_error
 
 _log: Final = logging.getLogger("prompt_studio.worker")
@@ -31,9 +32,10 @@ _DIGITS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _EPILOG: Final = f"""
 The registry is a prompt_studio.Handlers, or a dict from job types to functions; its module is looked for in the current
 directory first. SIGTERM or SIGINT stops: no more jobs are acquired, handlers run on for the grace time while their
-leases are kept, then they are asked to end ({SETTLE_SECONDS:g} s), and their jobs are released. A second signal ends
-the grace time. A worker that is killed loses nothing: others take its jobs over when their leases have ended. The exit
-code is 0 after a stop, and 1 if it could not start, met trouble, or had to leave a job to its lease.
+leases are kept, then they are asked to end and have a time to settle, and their jobs are released. A second signal ends
+the grace time; one within {REPEAT_SECONDS:g} s of the first is the same one. What does not end by then is left: the
+process ends, and others take its jobs over when their leases have ended, as they do when it is killed. The exit code is
+0 after a stop, and 1 if it could not start, met trouble, or had to leave a job to its lease.
 """
 
 
@@ -64,6 +66,13 @@ def add_to(commands: Commands) -> None:
         help="how long a stop lets handlers run on (%(default)g)",
     )
     command.add_argument(
+        "--settle-seconds",
+        type=float,
+        default=SETTLE_SECONDS,
+        metavar="N",
+        help="how long it then waits for those that it has asked to end (%(default)g)",
+    )
+    command.add_argument(
         "--poll-seconds",
         type=float,
         default=POLL_SECONDS,
@@ -92,11 +101,14 @@ def answer(asked: Namespace) -> Answer:
                 worker_id=asked.worker_id,
                 poll_seconds=asked.poll_seconds,
                 grace_seconds=asked.grace_seconds,
+                settle_seconds=asked.settle_seconds,
                 metrics=_metrics(asked.metrics_port, database),
             )
             manager.register_handlers(handlers)
+            signals = StopSignals(manager, grace_seconds=asked.grace_seconds, settle_seconds=asked.settle_seconds)
             working = True
-            asyncio.run(_worked(manager, asked.concurrency))
+            with closing(signals):
+                asyncio.run(worked(manager, asked.concurrency, signals))
     except (DatabaseError, InputError) as error:
         return Answer(f"{'stopped working' if working else 'not started'}: {error}", NOT_DONE)
     return Answer("stopped in order", DONE)
@@ -149,21 +161,23 @@ def _metrics(port: int | None, database: PromptStudioDatabase) -> Metrics:
     return metrics
 
 
-async def _worked(manager: JobManager, concurrency: int) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, manager, number)
+async def worked(manager: JobManager, concurrency: int, signals: StopSignals) -> None:
+    """Work until stopped by a signal; a process that must leave a job to its lease is ended."""
+    working = asyncio.ensure_future(manager.start_processing(concurrency))
+    await asyncio.sleep(0)  # it has begun, so that a stop finds it
+    signals.listen()
     _log.info("working", extra={"worker_id": manager.worker_id, "process_id": os.getpid()})
-    if not await manager.start_processing(concurrency):
+    try:
+        in_order = await working
+    except BaseException as error:
+        signals.expect_end(error)
+        raise
+    signals.expect_end()
+    if not in_order:
         # A handler that does not end would keep the loop, and with it the process, for ever.
         _log.error("stopped, and left a job to its lease", extra={"worker_id": manager.worker_id})
         logging.shutdown()
         os._exit(NOT_DONE)
-
-
-def _stop(manager: JobManager, number: signal.Signals) -> None:
-    _log.info("stopping: %s", number.name, extra={"worker_id": manager.worker_id})
-    manager.stop_processing()
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

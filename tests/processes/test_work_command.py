@@ -5,6 +5,7 @@ import os
 import queue
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from signal import Signals
 from typing import IO, Final
 
 import psycopg
@@ -24,6 +26,7 @@ from tests.conformance.stores import await_farewell
 pytestmark = pytest.mark.processes
 
 LIMIT_SECONDS: Final = 60.0
+AGAIN_SECONDS: Final = 0.1
 
 TASKS: Final = """
 import asyncio, threading
@@ -32,6 +35,15 @@ from prompt_studio import Handlers, JobContext
 handlers = Handlers()
 of_old = {"evaluation": lambda payload, entity_id: [payload, entity_id]}
 number = 5
+
+def waits_for_an_answer(context: JobContext):
+    context.progress(note="waiting")
+    with open("answer", encoding="utf-8") as answer:
+        text = answer.read()
+    context.raise_if_stopped()
+    return text
+
+waiting = {"evaluation": waits_for_an_answer}
 
 @handlers.register("evaluation")
 def evaluate(context: JobContext):
@@ -42,6 +54,13 @@ def until_stopped(context: JobContext):
     context.progress(note="waiting")
     context.cancellation.wait()
     context.raise_if_stopped()
+
+class OnTheLoop:
+    async def __call__(self, context: JobContext):
+        context.progress(note="blocking")
+        threading.Event().wait()
+
+blocking = {"optimization": OnTheLoop()}
 
 @handlers.register("optimization")
 async def never(context: JobContext):
@@ -86,8 +105,20 @@ class Worker:
                 return line
             seen.append(line)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         self.process.send_signal(number)
+
+    def signal_until(self, number: Signals, pattern: str) -> None:
+        """Send the signal again and again until the next line of the log with this in it."""
+        for _ in range(int(LIMIT_SECONDS / AGAIN_SECONDS)):
+            self.signal(number)
+            try:
+                while not re.search(pattern, self._lines.get(timeout=AGAIN_SECONDS)):
+                    pass
+            except queue.Empty:
+                continue
+            return
+        raise AssertionError(f"no {pattern!r}")
 
     def ended(self) -> tuple[int, str]:
         """Its exit code, and what it printed at its end."""
@@ -222,13 +253,45 @@ class TestASignal:
         worker.await_line("waiting")
         worker.signal(number)
         worker.await_line(f"stopping: {number.name}")
-        worker.signal(number)
+        worker.signal_until(number, f"stopping: {number.name}")
         code, told = worker.ended()
         assert code == 0
         assert "stopped in order" in told
         job = database.get_job(1)
         assert job is not None
         assert (job["status"], job["executions"]) == (JobStatus.QUEUED, 0)
+
+    @pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-21")
+    def test_that_comes_twice_at_once_is_one_and_leaves_the_grace_time(
+        self, workers: Start, database: PromptStudioDatabase, tmp_path: Path
+    ) -> None:
+        os.mkfifo(tmp_path / "answer")
+        database.create_job("evaluation", 1, {})
+        worker = workers("--handlers", "tasks:waiting", "--grace-seconds", "3600", "--settle-seconds", "3600")
+        worker.await_line("waiting")
+        worker.signal(signal.SIGSTOP)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            worker.signal(number)
+        said = [worker.await_line("SIGTERM|SIGINT") for _ in range(2)]
+        assert ["so soon again is the same" in line for line in said] == [False, True]
+        (tmp_path / "answer").write_text("well", encoding="utf-8")
+        assert worker.ended()[0] == 0
+        job = database.get_job(1)
+        assert job is not None
+        assert (job["status"], job["result"]) == (JobStatus.COMPLETED, "well")
+
+    @pytest.mark.verifies("PS-LEASE-HB-22")
+    def test_is_heard_while_a_handler_blocks_the_loop(self, workers: Start, database: PromptStudioDatabase) -> None:
+        database.create_job("optimization", 1, {})
+        worker = workers("--handlers", "tasks:blocking", "--grace-seconds", "0", "--settle-seconds", "0")
+        worker.await_line("blocking")
+        worker.signal(signal.SIGTERM)
+        worker.await_line("stopping: SIGTERM")
+        worker.await_line("a handler blocks the event loop: it is ended")
+        assert worker.ended()[0] == 1
+        job = database.get_job(1)
+        assert job is not None
+        assert (job["status"], job["executions"]) == (JobStatus.PROCESSING, 1)
 
     @pytest.mark.verifies("PS-LEASE-HB-12")
     def test_ends_the_process_though_a_handler_does_not(
@@ -237,7 +300,7 @@ class TestASignal:
         database: PromptStudioDatabase,
     ) -> None:
         database.create_job("optimization", 1, {})
-        worker = workers("--handlers", "tasks:handlers", "--grace-seconds", "0")
+        worker = workers("--handlers", "tasks:handlers", "--grace-seconds", "0", "--settle-seconds", "0.1")
         worker.await_line("waiting")
         worker.signal(signal.SIGTERM)
         worker.await_line("left a job to its lease")
@@ -245,6 +308,21 @@ class TestASignal:
         job = database.get_job(1)
         assert job is not None
         assert (job["status"], job["executions"]) == (JobStatus.PROCESSING, 1)
+
+
+class TestTrouble:
+    @pytest.mark.verifies("PS-LEASE-HB-22")
+    def test_ends_the_process_though_a_handler_does_not(
+        self, workers: Start, database: PromptStudioDatabase, tmp_path: Path
+    ) -> None:
+        database.create_job("optimization", 1, {})
+        worker = workers("--handlers", "tasks:handlers", "--settle-seconds", "0.1", "--poll-seconds", "0.1")
+        worker.await_line("waiting")
+        with closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+            connection.execute("ALTER TABLE prompt_studio_job_queue RENAME TO elsewhere")
+        worker.await_line("something keeps the process: it is ended")
+        code, told = worker.ended()
+        assert (code, "prompt_studio_job_queue" in told) == (1, True)
 
 
 class TestOnAServer:
