@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from importlib import import_module
+from types import ModuleType
 from typing import Final
 
-from prompt_studio.command import DONE, NOT_DONE, Answer, Commands
+from prompt_studio.command import DONE, NOT_DONE, Answer, Commands, add_database
 from prompt_studio.config import LEASE_SECONDS_MAX, Settings
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import DatabaseError, InputError
@@ -47,7 +48,8 @@ def add_to(commands: Commands) -> None:
         description="Acquire jobs and run them with the handlers of a registry, until stopped by SIGTERM or SIGINT.",
         epilog=_EPILOG,
     )
-    command.add_argument("--database", required=True, metavar="LOCATION", help="a path, or a postgresql:// URL")
+    add_database(command)
+    command.add_argument("--create", action="store_true", help="initialise the database if it is missing or empty")
     command.add_argument("--handlers", required=True, metavar="MODULE:REGISTRY", help="what runs the jobs")
     command.add_argument(
         "--concurrency", type=_whole(1, CONCURRENCY_MAX), default=3, metavar="N", help="jobs at once (%(default)s)"
@@ -80,6 +82,7 @@ def add_to(commands: Commands) -> None:
         help="the longest time between two looks for a job (%(default)g)",
     )
     command.add_argument("--metrics-port", type=_whole(0, PORT_MAX), metavar="N", help="tell Prometheus there; 0: any")
+    command.add_argument("--metrics-address", metavar="ADDRESS", help="of this machine; without it every one")
     command.add_argument("--worker-id", metavar="NAME", help="who acquires; made up if not given")
     command.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     command.add_argument("--log-format", default=TEXT, choices=(TEXT, JSON))
@@ -95,14 +98,14 @@ def answer(asked: Namespace) -> Answer:
         settings = Settings.from_environment(os.environ)
         if asked.lease_seconds is not None:
             settings = replace(settings, lease_seconds=asked.lease_seconds)
-        with PromptStudioDatabase(asked.database, CLIENT, settings=settings, create=False) as database:
+        with PromptStudioDatabase(asked.database, CLIENT, settings=settings, create=asked.create) as database:
             manager = JobManager(
                 database,
                 worker_id=asked.worker_id,
                 poll_seconds=asked.poll_seconds,
                 grace_seconds=asked.grace_seconds,
                 settle_seconds=asked.settle_seconds,
-                metrics=_metrics(asked.metrics_port, database),
+                metrics=_metrics(asked.metrics_port, asked.metrics_address, database),
             )
             manager.register_handlers(handlers)
             signals = StopSignals(manager, grace_seconds=asked.grace_seconds, settle_seconds=asked.settle_seconds)
@@ -120,15 +123,44 @@ def handlers_of(named: str) -> Handlers:
     Raises:
         InputError: there are none.
     """
-    module_name, colon, name = named.partition(":")
-    if not (module_name and colon and name):
+    module_name, _, name = named.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), name]):
         raise InputError(f"--handlers must be MODULE:REGISTRY, such as tasks:handlers, not {named!r}")
+    module = _imported(module_name)
     try:
-        found = getattr(import_module(module_name), name)
-    except ImportError as error:
-        raise InputError(f"--handlers {named}: {error}: run it in the module's directory, or set PYTHONPATH") from error
+        found = getattr(module, name)
     except AttributeError as error:
         raise InputError(f"--handlers {named}: {error}: name its registry") from error
+    handlers = _registry(named, found)
+    if not handlers:
+        raise InputError(f"--handlers {named}: it has no handler for any type of job: register one")
+    return handlers
+
+
+def _imported(module_name: str) -> ModuleType:
+    """The module; what goes wrong in it is told with its traceback.
+
+    Raises:
+        InputError: it is not found, or cannot be imported.
+    """
+    try:
+        return import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise InputError(
+                f"--handlers {module_name}: {error}: run it in the module's directory, or set PYTHONPATH"
+            ) from error
+        raise _broken(module_name, error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(module_name, error) from error
+
+
+def _broken(module_name: str, error: BaseException) -> InputError:
+    _log.error("the module %s cannot be imported", module_name, exc_info=error)
+    return InputError(f"--handlers {module_name}: its import ended with {type(error).__name__}: see above")
+
+
+def _registry(named: str, found: object) -> Handlers:
     if isinstance(found, Handlers):
         return found
     if not isinstance(found, Mapping):
@@ -141,7 +173,7 @@ def handlers_of(named: str) -> Handlers:
     return handlers
 
 
-def _metrics(port: int | None, database: PromptStudioDatabase) -> Metrics:
+def _metrics(port: int | None, address: str | None, database: PromptStudioDatabase) -> Metrics:
     if port is None:
         return Metrics()
     try:
@@ -154,9 +186,10 @@ def _metrics(port: int | None, database: PromptStudioDatabase) -> Metrics:
     metrics = PrometheusMetrics()
     metrics.watch_queue(database)
     try:
-        served = metrics.serve(port)
+        served = metrics.serve(port) if address is None else metrics.serve(port, address)
     except OSError as error:
-        raise InputError(f"--metrics-port {port} cannot be had: {error}: name another one") from error
+        named = f"--metrics-port {port}" + (f" of --metrics-address {address}" if address is not None else "")
+        raise InputError(f"{named} cannot be had: {error}: name another one") from error
     _log.info("metrics on port %s", served, extra={"metrics_port": served})
     return metrics
 

@@ -35,6 +35,8 @@ from prompt_studio import Handlers, JobContext
 handlers = Handlers()
 of_old = {"evaluation": lambda payload, entity_id: [payload, entity_id]}
 number = 5
+none = {}
+empty = Handlers()
 
 def waits_for_an_answer(context: JobContext):
     context.progress(note="waiting")
@@ -76,9 +78,10 @@ async def never(context: JobContext):
 class Worker:
     """A worker process, whose log can be waited for."""
 
-    def __init__(self, directory: Path, *arguments: str, database: str = "jobs.db") -> None:
+    def __init__(self, directory: Path, *arguments: str, database: str | None = "jobs.db") -> None:
+        where = [] if database is None else ["--database", database]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "prompt_studio", "work", "--database", database, *arguments],
+            [sys.executable, "-m", "prompt_studio", "work", *where, *arguments],
             cwd=directory,
             env=os.environ | {"PYTHONWARNINGS": "error"},
             stdout=subprocess.PIPE,
@@ -155,8 +158,8 @@ def workers(database: PromptStudioDatabase, tmp_path: Path) -> Iterator[Start]:
     assert database.count_jobs() == 0
     started: list[Worker] = []
 
-    def start(*arguments: str) -> Worker:
-        started.append(Worker(tmp_path, *arguments))
+    def start(*arguments: str, database: str | None = "jobs.db") -> Worker:
+        started.append(Worker(tmp_path, *arguments, database=database))
         return started[-1]
 
     yield start
@@ -175,7 +178,21 @@ class TestTheCommand:
             (["--handlers", "tasks:handlers", "--grace-seconds", "-1"], "grace_seconds must be a number from 0"),
             (["--handlers", "tasks:handlers", "--concurrency", "0"], "must be a whole number from 1 to 1000, not '0'"),
             (["--handlers", "tasks:handlers", "--lease-seconds", "1.5"], "must be a whole number from 1 to 3600"),
-            (["--handlers", "tasks:handlers", "--database", "elsewhere.db"], "does not exist"),
+            (
+                ["--handlers", "tasks:empty"],
+                "not started: --handlers tasks:empty: it has no handler for any",
+            ),
+            (["--handlers", "tasks:none"], "it has no handler for any type of job"),
+            (["--handlers", "..tasks:handlers"], "--handlers must be MODULE:REGISTRY"),
+            (
+                ["--handlers", "tasks.handlers:handlers"],
+                "'tasks' is not a package: run it in the",
+            ),
+            (["--handlers", "tasks:handlers", "--database", "elsewhere.db"], "`work --create` initialises one"),
+            (
+                ["--handlers", "tasks:handlers", "--metrics-port", "0", "--metrics-address", "192.0.2.1"],
+                "--metrics-port 0 of --metrics-address 192.0.2.1 cannot be had",
+            ),
         ],
     )
     def test_refuses_what_cannot_work(self, workers: Start, arguments: list[str], said: str) -> None:
@@ -183,6 +200,36 @@ class TestTheCommand:
         assert code != 0
         assert said in told
         assert "Traceback" not in told
+
+    @pytest.mark.parametrize(
+        ("line", "ended"),
+        [
+            ("os.no_such_thing", "AttributeError: module 'os' has no attribute 'no_such_thing'"),
+            ("import no_such_dependency", "ModuleNotFoundError: No module named 'no_such_dependency'"),
+            ("raise SystemExit(0)", "SystemExit: 0"),
+        ],
+    )
+    def test_shows_where_a_module_fails(self, workers: Start, tmp_path: Path, line: str, ended: str) -> None:
+        (tmp_path / "broken.py").write_text(f"import os\n\n{line}\n", encoding="utf-8")
+        code, told = workers("--handlers", "broken:handlers").ended()
+        error = ended.partition(":")[0]
+        assert code == 1
+        assert re.search(f'broken.py", line 3.*\n.*{line}'.replace("(", r"\(").replace(")", r"\)"), told)
+        assert f"\n{ended}\n" in told
+        assert f"not started: --handlers broken: its import ended with {error}: see above" in told
+        assert "PYTHONPATH" not in told
+
+    def test_initialises_a_database_if_asked_and_may_be_told_of_it_by_the_environment(
+        self, workers: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("TLDW_PS_DATABASE", "made.db")
+        worker = workers("--handlers", "tasks:handlers", "--create", database=None)
+        worker.await_line("working")
+        with PromptStudioDatabase(tmp_path / "made.db", "tester", create=False) as made:
+            made.create_job("evaluation", 1, {})
+        worker.await_line("job 1: completed")
+        worker.signal(signal.SIGTERM)
+        assert worker.ended()[0] == 0
 
     @pytest.mark.verifies("PS-LEASE-HB-4", "PS-LEASE-HB-5")
     @pytest.mark.parametrize(("seconds", "said"), [("abc", "finite number"), ("1e9", "shorter than the lease of 60 s")])
@@ -212,18 +259,19 @@ class TestTheCommand:
 
     @pytest.mark.verifies("PS-LEASE-HB-16")
     def test_logs_json_and_tells_prometheus(self, workers: Start, database: PromptStudioDatabase) -> None:
-        options = ("--metrics-port", "0", "--log-format", "json", "--worker-id", "me", "--poll-seconds", "0.1")
+        here = ("--metrics-address", "127.0.0.1")
+        options = ("--metrics-port", "0", *here, "--log-format", "json", "--worker-id", "me", "--poll-seconds", "0.1")
         worker = workers("--handlers", "tasks:handlers", *options)
         port = json.loads(worker.await_line("metrics on port"))["metrics_port"]
         database.create_job("evaluation", 1, {})
         told = json.loads(worker.await_line("job 1: completed"))
         facts = {name: told[name] for name in ("job_id", "lease_token", "worker_id", "ending", "level")}
         assert facts == {"job_id": 1, "lease_token": 1, "worker_id": "me", "ending": "completed", "level": "INFO"}
-        with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=LIMIT_SECONDS) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LIMIT_SECONDS) as answer:
             text = answer.read().decode()
         assert 'prompt_studio_job_claims_total{job_type="evaluation"} 1.0' in text
-        assert 'prompt_studio_jobs{status="completed"} 1.0' in text
-        other = workers("--handlers", "tasks:handlers", "--metrics-port", str(port))
+        assert 'prompt_studio_jobs{status="queued"} 0.0' in text
+        other = workers("--handlers", "tasks:handlers", "--metrics-port", str(port), *here)
         code, said = other.ended()
         assert (code, "cannot be had" in said) == (1, True)
 
@@ -234,9 +282,9 @@ class TestWithoutPrometheus:
     ) -> None:
         monkeypatch.setitem(sys.modules, "prometheus_client", None)
         monkeypatch.delitem(sys.modules, "prompt_studio.prometheus_metrics", raising=False)
-        assert type(work_command._metrics(None, database)) is Metrics
+        assert type(work_command._metrics(None, None, database)) is Metrics
         with pytest.raises(InputError, match=r"install the extra, prompt-studio-core\[metrics\]"):
-            work_command._metrics(0, database)
+            work_command._metrics(0, None, database)
 
 
 class TestASignal:
