@@ -402,7 +402,8 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         """The id of the entity that this user's key stands for, or None.
 
         No other user's key is looked at, nor one that belongs to nobody (a user_id of None), which is a scope of its
-        own. Trouble is an exception, never None.
+        own. The key of a project is its owner's, who is the client where `create_project` was given no user: it is
+        found under that name only. Trouble is an exception, never None.
         """
         return self._store.lookup_idempotency(_key(entity_type, key, user_id))
 
