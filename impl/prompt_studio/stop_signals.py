@@ -61,6 +61,7 @@ class StopSignals:
         for number in SIGNALS:
             signal.signal(number, _note)
         signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        os.register_at_fork(after_in_child=self._leave_to_parent)
         threading.Thread(target=self._listen_until_closed, name="prompt-studio-signals", daemon=True).start()
 
     def expect_end(self, error: BaseException | None = None) -> None:
@@ -73,10 +74,18 @@ class StopSignals:
     def close(self) -> None:
         """Hear no more, and let the process go on."""
         self._closed.set()
+        self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
         signal.set_wakeup_fd(-1)
         for number, before in self._before.items():
             signal.signal(number, before)
         self._mouth.close()
+
+    def _leave_to_parent(self) -> None:
+        """In a child that a handler has forked: its signals are its own, and not what stops the worker."""
+        if not self._closed.is_set():
+            self._hear_no_more()
 
     def _listen_until_closed(self) -> None:
         with self._ears:

@@ -29,7 +29,7 @@ LIMIT_SECONDS: Final = 60.0
 AGAIN_SECONDS: Final = 0.1
 
 TASKS: Final = """
-import asyncio, threading
+import asyncio, multiprocessing, os, signal, threading, warnings
 from prompt_studio import Handlers, JobContext
 
 handlers = Handlers()
@@ -46,6 +46,18 @@ def waits_for_an_answer(context: JobContext):
     return text
 
 waiting = {"evaluation": waits_for_an_answer}
+
+def ends_its_child(context: JobContext):
+    warnings.simplefilter("ignore")  # a later Python warns of forks beside threads
+    ready, tell = os.pipe()
+    child = multiprocessing.get_context("fork").Process(target=lambda: (os.write(tell, b"!"), signal.pause()))
+    child.start()
+    os.read(ready, 1)
+    child.terminate()
+    child.join(30)
+    return child.exitcode
+
+forking = {"evaluation": ends_its_child}
 
 @handlers.register("evaluation")
 def evaluate(context: JobContext):
@@ -327,6 +339,20 @@ class TestASignal:
         job = database.get_job(1)
         assert job is not None
         assert (job["status"], job["result"]) == (JobStatus.COMPLETED, "well")
+
+    @pytest.mark.verifies("PS-LEASE-HB-21")
+    def test_of_a_child_that_a_handler_forked_ends_the_child_only(
+        self, workers: Start, database: PromptStudioDatabase
+    ) -> None:
+        worker = workers("--handlers", "tasks:forking", "--poll-seconds", "0.1")
+        for number in (1, 2):
+            database.create_job("evaluation", 1, {})
+            worker.await_line(f"job {number}: completed")
+            job = database.get_job(number)
+            assert job is not None
+            assert job["result"] == -signal.SIGTERM
+        worker.signal(signal.SIGTERM)
+        assert worker.ended()[0] == 0
 
     @pytest.mark.verifies("PS-LEASE-HB-22")
     def test_is_heard_while_a_handler_blocks_the_loop(self, workers: Start, database: PromptStudioDatabase) -> None:
