@@ -18,7 +18,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv stateful test soak fuzz check format explore mutants wheel clean
+.PHONY: help venv stateful test soak races fuzz check format explore mutants wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +47,11 @@ test: $(STAMP) ## Everything that a change must pass, with branch coverage
 	$(COVERAGE) report --include='$(COVERED)' --fail-under=100
 	$(BIN)/pytest $(SHARED) -m "(stateful or interleaved) and not soak"
 
-soak: $(STAMP) ## Long runs, which no other target does: every order of the longest scenarios
+soak: $(STAMP) ## Long runs, which no other target does: every order of the longest scenarios, leases of workers
 	$(BIN)/pytest -m soak
+
+races: $(STAMP) ## Races and crash storms of real processes, as often as they can be held
+	$(BIN)/pytest tests/processes/test_races.py --races full
 
 fuzz: $(STAMP) ## The nightly run: schedules for MINUTES=5, with SEED=n, of SHARD=i/n
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SHARD),--shard $(SHARD))

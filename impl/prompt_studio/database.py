@@ -32,7 +32,7 @@ from prompt_studio.jobs import (
     LeaseStats,
     Outcome,
 )
-from prompt_studio.keyed_calls import Wish, answer
+from prompt_studio.keyed_calls import Wish
 from prompt_studio.optimization_calls import OptimizationCalls
 from prompt_studio.project_calls import ProjectCalls
 from prompt_studio.prompt_calls import PromptCalls
@@ -89,6 +89,7 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
             StoreUnavailable: it cannot be opened; the message says why and what to do.
             TransientConflict: others kept it locked for too long.
         """
+        super().__init__()
         self._location, self._clock = location, clock
         self._client_id = values.text("client_id", client_id)
         self._settings = Settings.from_environment(os.environ) if settings is None else settings
@@ -201,7 +202,7 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         # Another process that tries again may have another client's name: it counts only where the caller gave it.
         arguments = asdict(new) | {"payload": payload, "client_id": client_id}
         once = Wish(idempotency_key, user_id, request).once("job", arguments)
-        return answer(self._store.create_job(new, once))
+        return self._answer("job", self._store.create_job(new, once))
 
     def get_job(self, job_id: int) -> JobRow | None:
         """The job with this id, or None."""
@@ -401,7 +402,8 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         """The id of the entity that this user's key stands for, or None.
 
         No other user's key is looked at, nor one that belongs to nobody (a user_id of None), which is a scope of its
-        own. Trouble is an exception, never None.
+        own. The key of a project is its owner's, who is the client where `create_project` was given no user: it is
+        found under that name only. Trouble is an exception, never None.
         """
         return self._store.lookup_idempotency(_key(entity_type, key, user_id))
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 from prompt_studio import values
+from prompt_studio.create_counts import CreateCounts, Creates
+from prompt_studio.keyed_calls import answer
 from prompt_studio.storage.api import Store
 from prompt_studio.storage.entity_operations import Page
+from prompt_studio.storage.keyed_creates import Made
 
 PAGE_MAX: Final = 2**31 - 1
 ROWS_PER_PAGE_MAX: Final = 1_000
 COUNT_MAX: Final = 2**31 - 1
+
+Row = TypeVar("Row", bound=Mapping[str, object])
 
 
 class Facade:
@@ -19,8 +25,19 @@ class Facade:
     _store: Store
     _client_id: str
 
+    def __init__(self) -> None:
+        self._creates = Creates()
+
+    def get_create_counts(self) -> CreateCounts:
+        """What creates came to since this object opened the database."""
+        return self._creates.counts()
+
     def _client(self, client_id: object) -> str:
         return self._client_id if client_id is None else values.text("client_id", client_id)
+
+    def _answer(self, entity_type: str, made: Made[Row]) -> Row:
+        self._creates.note(entity_type, made)
+        return answer(made)
 
 
 def page_of(page: object, per_page: object) -> Page:

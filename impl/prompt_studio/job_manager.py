@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar, overload
 from uuid import UUID
@@ -97,13 +98,27 @@ class JobManager:
         project_id: int | None = None,
         priority: int = 5,
         max_retries: int = 3,
+        *,
+        available_at: datetime | None = None,
+        idempotency_key: str | None = None,
+        user_id: str | None = None,
+        request: object = None,
     ) -> JobRow:
-        """A new queued job."""
-        row = self.db.create_job(
-            job_type, entity_id, payload, project_id=project_id, priority=priority, max_retries=max_retries
+        """A new queued job, or with a key the one that it stands for: see `PromptStudioDatabase.create_job`."""
+        return _with_texts(
+            self.db.create_job(
+                job_type,
+                entity_id,
+                payload,
+                project_id=project_id,
+                priority=priority,
+                max_retries=max_retries,
+                available_at=available_at,
+                idempotency_key=idempotency_key,
+                user_id=user_id,
+                request=request,
+            )
         )
-        self._metrics.scheduled(row["job_type"])
-        return _with_texts(row)
 
     def get_job(self, job_id: int) -> JobRow | None:
         """The job with this id, or None."""

@@ -33,14 +33,12 @@ class Wish:
         Raises:
             InputError: one of them breaks its rule, also where no key was given.
         """
-        user_id = values.user(self.user_id)
-        request = arguments if self.request is None else self.request
+        user_id, operation = values.user(self.user_id), f"create_{entity_type}"
+        asked = None if self.request is None else fingerprint(operation, self.request)
         if self.key is None:
             return None
-        return Once(
-            Key(entity_type, values.text("idempotency_key", self.key), user_id),
-            fingerprint(f"create_{entity_type}", request),
-        )
+        key = Key(entity_type, values.text("idempotency_key", self.key), user_id)
+        return Once(key, fingerprint(operation, arguments) if asked is None else asked)
 
 
 def answer(made: Made[Row]) -> Row:

@@ -28,9 +28,6 @@ class Ending(StrEnum):
 class Metrics:
     """What happens to jobs and leases; each method is told once of each occurrence."""
 
-    def scheduled(self, job_type: str) -> None:
-        """A job was created."""
-
     def claimed(self, job: JobRow) -> None:
         """A job was leased to this worker."""
 

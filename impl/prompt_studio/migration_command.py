@@ -7,7 +7,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import Final
 
-from prompt_studio.command import DONE, NOT_DONE, Answer, Commands
+from prompt_studio.command import DONE, NOT_DONE, Answer, Commands, add_database
 from prompt_studio.errors import DatabaseError, InputError
 from prompt_studio.migration import migrate
 from prompt_studio.storage.migrating import UTC
@@ -27,7 +27,7 @@ def add_to(commands: Commands) -> None:
         description="Bring a database to this version of the schema; an empty one is initialised.",
         epilog=_EPILOG,
     )
-    command.add_argument("--database", required=True, metavar="LOCATION", help="a path, or a postgresql:// URL")
+    add_database(command)
     command.add_argument("--dry-run", action="store_true", help="change nothing; say what, which locks, how long")
     command.add_argument(
         "--timezone",

@@ -18,7 +18,7 @@ from prompt_studio.errors import InputError
 from prompt_studio.facade import Facade, count_or_none, id_or_none, json_or_none, number_or_none, page_of
 from prompt_studio.job_values import MAX_RETRIES, PRIORITY, new_job
 from prompt_studio.jobs import JobType
-from prompt_studio.keyed_calls import Wish, answer
+from prompt_studio.keyed_calls import Wish
 from prompt_studio.storage.job_operations import NewJob
 from prompt_studio.storage.optimization_operations import Completion, NewIteration, NewOptimization
 
@@ -76,7 +76,7 @@ class OptimizationCalls(Facade):
         if wanted is not None and job is not None:
             given["job"] = asdict(wanted) | {"payload": job.get("payload", {}), "client_id": client_id}
         once = Wish(idempotency_key, user_id, request).once("optimization", asdict(new) | given)
-        return answer(self._store.create_optimization(new, once, wanted))
+        return self._answer("optimization", self._store.create_optimization(new, once, wanted))
 
     def get_optimization(self, optimization_id: int) -> OptimizationRow | None:
         """The optimization with this id, or None."""

@@ -9,7 +9,7 @@ from prompt_studio import values
 from prompt_studio.entities import ProjectPage, ProjectRow, ProjectStatus
 from prompt_studio.errors import InputError
 from prompt_studio.facade import Facade, json_or_none, page_of
-from prompt_studio.keyed_calls import Wish, answer
+from prompt_studio.keyed_calls import Wish
 from prompt_studio.storage.project_operations import NewProject, ProjectFilter
 
 ROWS_PER_PAGE: Final = 20
@@ -52,7 +52,7 @@ class ProjectCalls(Facade):
         arguments = {"name": name, "description": description, "status": status, "metadata": metadata}
         # The owner's key, also where he was not named: two clients' default owners are two users.
         once = Wish(idempotency_key, new.user_id, request).once("project", arguments)
-        return answer(self._store.create_project(new, once))
+        return self._answer("project", self._store.create_project(new, once))
 
     def get_project(self, project_id: int, include_deleted: bool = False) -> ProjectRow | None:
         """The project with this id, or None."""

@@ -1,14 +1,15 @@
 """What a worker counts, as Prometheus metrics under conventional names; it needs the extra `metrics`.
 
-Counters and histograms are of this worker's own doing. The depths of the queue, and what happened at the advisory gate,
-are asked of the database whenever somebody scrapes; if it cannot be asked, `prompt_studio_database_up` is 0 and they
-are missing, and the rest is told all the same.
+Counters and histograms are of this worker's own doing. The depths of the queue are asked of the database whenever
+somebody scrapes, and what its creates and its advisory gate came to is told with them. If it does not answer in time,
+`prompt_studio_database_up` is 0 and the depths are missing, and the rest is told all the same.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -16,16 +17,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from prompt_studio.config import Settings
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import DatabaseError
-from prompt_studio.jobs import JobRow
+from prompt_studio.jobs import JobRow, JobStatus
 from prompt_studio.metrics import Ending, Metrics
 
 _log: Final = logging.getLogger(__name__)
 
 LATENCY_BUCKETS: Final = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
 DURATION_BUCKETS: Final = (0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - a Prometheus on another machine must reach it, as it does other exporters
 EXPIRING_SECONDS: Final = 30
+SCRAPE_SECONDS: Final = 1.0
+"""How long each wait for the database may be, of the 10 s that a scrape has; to connect may take 5 s."""
 _OF_THE_GATE: Final = {
     "prompt_studio_advisory_lock_attempts": ("attempts", "Advisory locks of jobs that were tried"),
     "prompt_studio_advisory_locks_acquired": ("acquired", "Advisory locks of jobs that were got"),
@@ -50,7 +55,6 @@ class PrometheusMetrics(Metrics):
         """Register them; a registry takes them once."""
         self.registry: Final = registry
         by_type = ("job_type",)
-        self._scheduled = Counter("prompt_studio_jobs_scheduled", "Jobs created", by_type, registry=registry)
         self._claims = Counter(
             "prompt_studio_job_claims", "Attempts begun, reclaims included", by_type, registry=registry
         )
@@ -91,21 +95,17 @@ class PrometheusMetrics(Metrics):
         )
 
     def watch_queue(self, database: PromptStudioDatabase) -> None:
-        """Tell of this database's queue, too."""
+        """Tell of this database's queue, too, and of what was created and locked through this object."""
         self.registry.register(QueueCollector(database))
 
-    def serve(self, port: int) -> int:
-        """Answer scrapes on this port, 0 for any that is free; the port.
+    def serve(self, port: int, address: str = EVERYWHERE) -> int:
+        """Answer scrapes on this port, 0 for any that is free, of this address of the machine; the port.
 
         Raises:
-            OSError: the port cannot be had.
+            OSError: the port or the address cannot be had.
         """
-        server, _ = start_http_server(port, registry=self.registry)
+        server, _ = start_http_server(port, address, registry=self.registry)
         return int(server.server_port)
-
-    def scheduled(self, job_type: str) -> None:
-        """A job was created."""
-        self._scheduled.labels(job_type).inc()
 
     def claimed(self, job: JobRow) -> None:
         """A job was leased to this worker."""
@@ -150,7 +150,11 @@ class PrometheusMetrics(Metrics):
 
 
 class QueueCollector(Collector):
-    """The depths of a queue and what happened at its advisory gate, at the moment of a scrape."""
+    """The depths of a queue at the moment of a scrape, and what its creates and its advisory gate came to until then.
+
+    What is counted is found by way of the indexes over queued and processing jobs: the jobs that have ended, of which
+    there are more and more, are not looked at.
+    """
 
     def __init__(self, database: PromptStudioDatabase) -> None:
         self._database = database
@@ -163,30 +167,60 @@ class QueueCollector(Collector):
         """Ask the database."""
         up = GaugeMetricFamily("prompt_studio_database_up", "Whether the database answered this scrape")
         try:
-            asked = [self._jobs(), self._leases()]
+            # impl: PS-LEASE-HB-23
+            # Opened for each scrape, so that it waits for nobody who uses the database, nor for as long as they do.
+            with self._database.opened_again(_brief(self._database.settings)) as asked:
+                depths = [_jobs(asked), _leases(asked)]
         except DatabaseError as error:
             _log.warning("the queue cannot be measured: %s", error)
-            asked = []
-        up.add_metric([], len(asked) > 0)
-        return [up, *asked, *self._gate()]
+            depths = []
+        up.add_metric([], len(depths) > 0)
+        return [up, *depths, *self._creates(), *self._gate()]
 
-    def _jobs(self) -> Metric:
-        family = GaugeMetricFamily("prompt_studio_jobs", "Jobs by status", labels=["status"])
-        for status, jobs in self._database.get_job_stats()["by_status"].items():
-            family.add_metric([status], jobs)
-        return family
-
-    def _leases(self) -> Metric:
-        family = GaugeMetricFamily(
-            "prompt_studio_leases", "Leases: active (expiring_soon of them), stale", labels=["state"]
-        )
-        found = self._database.get_lease_stats(EXPIRING_SECONDS)
-        family.add_metric(["active"], found["active"])
-        family.add_metric(["expiring_soon"], found["expiring_soon"])
-        family.add_metric(["stale"], found["stale_processing"])
-        return family
+    def _creates(self) -> Iterable[Metric]:
+        counts = self._database.get_create_counts()
+        for name, meaning, label, counted in (
+            ("jobs_scheduled", "Jobs created", "job_type", counts.scheduled),
+            ("idempotency_hits", "Creates whose key stood for an entity already", "entity_type", counts.hits),
+            ("idempotency_misses", "Creates whose key was new", "entity_type", counts.misses),
+        ):
+            family = CounterMetricFamily(f"prompt_studio_{name}", meaning, labels=[label])
+            for value, number in counted.items():
+                family.add_metric([value], number)
+            yield family
 
     def _gate(self) -> Iterable[Metric]:
         counts = self._database.get_lock_counts()
         for name, (attribute, meaning) in _OF_THE_GATE.items():
             yield CounterMetricFamily(name, meaning, value=getattr(counts, attribute))
+
+
+def _brief(settings: Settings) -> Settings:
+    """Settings under which a scrape is answered, however the database does, before Prometheus gives up on it."""
+    return replace(
+        settings,
+        advisory_locks=False,
+        notifications=False,
+        pool_connections=1,
+        write_retry_seconds=SCRAPE_SECONDS,
+        statement_seconds=SCRAPE_SECONDS,
+        answer_seconds=SCRAPE_SECONDS,
+    )
+
+
+def _jobs(database: PromptStudioDatabase) -> Metric:
+    family = GaugeMetricFamily("prompt_studio_jobs", "Jobs that are queued or processing", labels=["status"])
+    for status in (JobStatus.QUEUED, JobStatus.PROCESSING):
+        family.add_metric([status], database.count_jobs(status=status))
+    return family
+
+
+def _leases(database: PromptStudioDatabase) -> Metric:
+    family = GaugeMetricFamily(
+        "prompt_studio_leases", "Leases: active (expiring_soon of them), stale", labels=["state"]
+    )
+    found = database.get_lease_stats(EXPIRING_SECONDS)
+    family.add_metric(["active"], found["active"])
+    family.add_metric(["expiring_soon"], found["expiring_soon"])
+    family.add_metric(["stale"], found["stale_processing"])
+    return family

@@ -8,7 +8,7 @@ from typing import Final
 from prompt_studio import values
 from prompt_studio.entities import PromptPage, PromptRow, PromptWithProjectRow
 from prompt_studio.facade import COUNT_MAX, Facade, id_or_none, json_or_none, page_of
-from prompt_studio.keyed_calls import Wish, answer
+from prompt_studio.keyed_calls import Wish
 from prompt_studio.storage.prompt_operations import NewPrompt
 
 ROWS_PER_PAGE: Final = 20
@@ -61,7 +61,7 @@ class PromptCalls(Facade):
         )
         given = {"few_shot_examples": few_shot_examples, "modules_config": modules_config, "client_id": client_id}
         once = Wish(idempotency_key, user_id, request).once("prompt", asdict(new) | given)
-        return answer(self._store.create_prompt(new, once))
+        return self._answer("prompt", self._store.create_prompt(new, once))
 
     def get_prompt(self, prompt_id: int, include_deleted: bool = False) -> PromptRow | None:
         """The prompt with this id, or None."""

@@ -6,20 +6,22 @@ import asyncio
 import logging
 import os
 import re
-import signal
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from importlib import import_module
+from types import ModuleType
 from typing import Final
 
-from prompt_studio.command import DONE, NOT_DONE, Answer, Commands
+from prompt_studio.command import DONE, NOT_DONE, Answer, Commands, add_database
 from prompt_studio.config import LEASE_SECONDS_MAX, Settings
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import DatabaseError, InputError
 from prompt_studio.job_manager import CONCURRENCY_MAX, GRACE_SECONDS, POLL_SECONDS, SETTLE_SECONDS, JobManager
 from prompt_studio.metrics import Metrics
 from prompt_studio.running.handlers import Handlers
+from prompt_studio.stop_signals import REPEAT_SECONDS, StopSignals
 from prompt_studio.worker_log import JSON, TEXT, log_to_standard_error
 
 _log: Final = logging.getLogger("prompt_studio.worker")
@@ -31,9 +33,10 @@ _DIGITS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _EPILOG: Final = f"""
 The registry is a prompt_studio.Handlers, or a dict from job types to functions; its module is looked for in the current
 directory first. SIGTERM or SIGINT stops: no more jobs are acquired, handlers run on for the grace time while their
-leases are kept, then they are asked to end ({SETTLE_SECONDS:g} s), and their jobs are released. A second signal ends
-the grace time. A worker that is killed loses nothing: others take its jobs over when their leases have ended. The exit
-code is 0 after a stop, and 1 if it could not start, met trouble, or had to leave a job to its lease.
+leases are kept, then they are asked to end and have a time to settle, and their jobs are released. A second signal ends
+the grace time; one within {REPEAT_SECONDS:g} s of the first is the same one. What does not end by then is left: the
+process ends, and others take its jobs over when their leases have ended, as they do when it is killed. The exit code is
+0 after a stop, and 1 if it could not start, met trouble, or had to leave a job to its lease.
 """
 
 
@@ -45,7 +48,8 @@ def add_to(commands: Commands) -> None:
         description="Acquire jobs and run them with the handlers of a registry, until stopped by SIGTERM or SIGINT.",
         epilog=_EPILOG,
     )
-    command.add_argument("--database", required=True, metavar="LOCATION", help="a path, or a postgresql:// URL")
+    add_database(command)
+    command.add_argument("--create", action="store_true", help="initialise the database if it is missing or empty")
     command.add_argument("--handlers", required=True, metavar="MODULE:REGISTRY", help="what runs the jobs")
     command.add_argument(
         "--concurrency", type=_whole(1, CONCURRENCY_MAX), default=3, metavar="N", help="jobs at once (%(default)s)"
@@ -64,6 +68,13 @@ def add_to(commands: Commands) -> None:
         help="how long a stop lets handlers run on (%(default)g)",
     )
     command.add_argument(
+        "--settle-seconds",
+        type=float,
+        default=SETTLE_SECONDS,
+        metavar="N",
+        help="how long it then waits for those that it has asked to end (%(default)g)",
+    )
+    command.add_argument(
         "--poll-seconds",
         type=float,
         default=POLL_SECONDS,
@@ -71,6 +82,7 @@ def add_to(commands: Commands) -> None:
         help="the longest time between two looks for a job (%(default)g)",
     )
     command.add_argument("--metrics-port", type=_whole(0, PORT_MAX), metavar="N", help="tell Prometheus there; 0: any")
+    command.add_argument("--metrics-address", metavar="ADDRESS", help="of this machine; without it every one")
     command.add_argument("--worker-id", metavar="NAME", help="who acquires; made up if not given")
     command.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     command.add_argument("--log-format", default=TEXT, choices=(TEXT, JSON))
@@ -86,17 +98,20 @@ def answer(asked: Namespace) -> Answer:
         settings = Settings.from_environment(os.environ)
         if asked.lease_seconds is not None:
             settings = replace(settings, lease_seconds=asked.lease_seconds)
-        with PromptStudioDatabase(asked.database, CLIENT, settings=settings, create=False) as database:
+        with PromptStudioDatabase(asked.database, CLIENT, settings=settings, create=asked.create) as database:
             manager = JobManager(
                 database,
                 worker_id=asked.worker_id,
                 poll_seconds=asked.poll_seconds,
                 grace_seconds=asked.grace_seconds,
-                metrics=_metrics(asked.metrics_port, database),
+                settle_seconds=asked.settle_seconds,
+                metrics=_metrics(asked.metrics_port, asked.metrics_address, database),
             )
             manager.register_handlers(handlers)
+            signals = StopSignals(manager, grace_seconds=asked.grace_seconds, settle_seconds=asked.settle_seconds)
             working = True
-            asyncio.run(_worked(manager, asked.concurrency))
+            with closing(signals):
+                asyncio.run(worked(manager, asked.concurrency, signals))
     except (DatabaseError, InputError) as error:
         return Answer(f"{'stopped working' if working else 'not started'}: {error}", NOT_DONE)
     return Answer("stopped in order", DONE)
@@ -108,15 +123,44 @@ def handlers_of(named: str) -> Handlers:
     Raises:
         InputError: there are none.
     """
-    module_name, colon, name = named.partition(":")
-    if not (module_name and colon and name):
+    module_name, _, name = named.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), name]):
         raise InputError(f"--handlers must be MODULE:REGISTRY, such as tasks:handlers, not {named!r}")
+    module = _imported(module_name)
     try:
-        found = getattr(import_module(module_name), name)
-    except ImportError as error:
-        raise InputError(f"--handlers {named}: {error}: run it in the module's directory, or set PYTHONPATH") from error
+        found = getattr(module, name)
     except AttributeError as error:
         raise InputError(f"--handlers {named}: {error}: name its registry") from error
+    handlers = _registry(named, found)
+    if not handlers:
+        raise InputError(f"--handlers {named}: it has no handler for any type of job: register one")
+    return handlers
+
+
+def _imported(module_name: str) -> ModuleType:
+    """The module; what goes wrong in it is told with its traceback.
+
+    Raises:
+        InputError: it is not found, or cannot be imported.
+    """
+    try:
+        return import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise InputError(
+                f"--handlers {module_name}: {error}: run it in the module's directory, or set PYTHONPATH"
+            ) from error
+        raise _broken(module_name, error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(module_name, error) from error
+
+
+def _broken(module_name: str, error: BaseException) -> InputError:
+    _log.error("the module %s cannot be imported", module_name, exc_info=error)
+    return InputError(f"--handlers {module_name}: its import ended with {type(error).__name__}: see above")
+
+
+def _registry(named: str, found: object) -> Handlers:
     if isinstance(found, Handlers):
         return found
     if not isinstance(found, Mapping):
@@ -129,7 +173,7 @@ def handlers_of(named: str) -> Handlers:
     return handlers
 
 
-def _metrics(port: int | None, database: PromptStudioDatabase) -> Metrics:
+def _metrics(port: int | None, address: str | None, database: PromptStudioDatabase) -> Metrics:
     if port is None:
         return Metrics()
     try:
@@ -142,28 +186,31 @@ def _metrics(port: int | None, database: PromptStudioDatabase) -> Metrics:
     metrics = PrometheusMetrics()
     metrics.watch_queue(database)
     try:
-        served = metrics.serve(port)
+        served = metrics.serve(port) if address is None else metrics.serve(port, address)
     except OSError as error:
-        raise InputError(f"--metrics-port {port} cannot be had: {error}: name another one") from error
+        named = f"--metrics-port {port}" + (f" of --metrics-address {address}" if address is not None else "")
+        raise InputError(f"{named} cannot be had: {error}: name another one") from error
     _log.info("metrics on port %s", served, extra={"metrics_port": served})
     return metrics
 
 
-async def _worked(manager: JobManager, concurrency: int) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, manager, number)
+async def worked(manager: JobManager, concurrency: int, signals: StopSignals) -> None:
+    """Work until stopped by a signal; a process that must leave a job to its lease is ended."""
+    working = asyncio.ensure_future(manager.start_processing(concurrency))
+    await asyncio.sleep(0)  # it has begun, so that a stop finds it
+    signals.listen()
     _log.info("working", extra={"worker_id": manager.worker_id, "process_id": os.getpid()})
-    if not await manager.start_processing(concurrency):
+    try:
+        in_order = await working
+    except BaseException as error:
+        signals.expect_end(error)
+        raise
+    signals.expect_end()
+    if not in_order:
         # A handler that does not end would keep the loop, and with it the process, for ever.
         _log.error("stopped, and left a job to its lease", extra={"worker_id": manager.worker_id})
         logging.shutdown()
         os._exit(NOT_DONE)
-
-
-def _stop(manager: JobManager, number: signal.Signals) -> None:
-    _log.info("stopping: %s", number.name, extra={"worker_id": manager.worker_id})
-    manager.stop_processing()
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

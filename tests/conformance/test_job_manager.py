@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import pytest
 
 from prompt_studio import (
     Handlers,
+    IdempotencyMismatch,
     InputError,
     JobContext,
     JobManager,
@@ -62,6 +64,24 @@ class TestTheNames:
         assert manager.get_job(job["id"]) == manager.get_job_by_uuid(job["uuid"]) == job
         assert manager.list_jobs(status="queued", job_type="evaluation", limit=5) == [job]
         assert manager.get_job(job["id"] + 1) is None
+
+    @pytest.mark.verifies("PS-IDEMPOTENCY-PG-5")
+    def test_make_a_job_once_for_each_key_of_a_user(self, manager: JobManager) -> None:
+        def create(user_id: str, request: object) -> JobRow:
+            return manager.create_job("evaluation", 7, PAYLOAD, idempotency_key="k", user_id=user_id, request=request)
+
+        first = create("ann", "one")
+        assert (first["replayed"], json.loads(first["payload"])) == (False, PAYLOAD)
+        assert create("ann", "one") == {**first, "replayed": True}
+        assert create("bob", "two")["id"] != first["id"]
+        with pytest.raises(IdempotencyMismatch):
+            create("ann", "two")
+        assert manager.db.lookup_idempotency("job", "k", "ann") == first["id"]
+
+    def test_make_a_job_that_is_not_available_yet(self, manager: JobManager) -> None:
+        until = datetime(2100, 1, 1, tzinfo=UTC)
+        assert manager.create_job("evaluation", 7, PAYLOAD, available_at=until)["available_at"] == until
+        assert manager.get_next_job() is None
 
     def test_take_the_next_job_under_their_worker(self, manager: JobManager) -> None:
         job = claimed(manager)

@@ -180,9 +180,10 @@ class TestAKeyedCreate:
             make("a", idempotency_key=key)
         assert (rows.ids(), rows.recorded()) == ([], [])
 
-    def test_refuses_a_request_that_is_no_json(self, make: Create, rows: Rows) -> None:
+    @pytest.mark.parametrize("key", ["k", None])
+    def test_refuses_a_request_that_is_no_json(self, make: Create, rows: Rows, key: str | None) -> None:
         with pytest.raises(InputError, match="request"):
-            make("a", idempotency_key="k", request={"score": float("nan")})
+            make("a", idempotency_key=key, request={"score": float("nan")})
         assert (rows.ids(), rows.recorded()) == ([], [])
 
     def test_takes_long_keys_up_to_the_limit(self, make: Create) -> None:
@@ -305,6 +306,8 @@ class TestAReplay:
         with opened("other") as other:
             second = other.create_project("a", idempotency_key="k")
         assert (first["user_id"], second["user_id"], second["replayed"]) == (CLIENT, "other", False)
+        assert database.lookup_idempotency("project", "k", CLIENT) == first["id"]
+        assert database.lookup_idempotency("project", "k", None) is None
 
     def test_of_an_optimization_has_no_job(self, database: PromptStudioDatabase) -> None:
         make = OPTIMIZATION.ready(database)

@@ -77,6 +77,7 @@ VALUES: Final[dict[str, object]] = {
     "spread": 1_000,
     "user_id": "u7",
     "uuid": "queued-7",
+    "warn_milliseconds": 30_000,
     "worker_id": "w",
 }
 TYPES: Final[dict[type, str]] = {bool: "boolean", int: "bigint", str: "unknown", list: "unknown"}
@@ -218,6 +219,22 @@ def small(postgres_database: str) -> Iterator[Planner]:
         yield Planner(session, statements)
 
 
+@pytest.fixture
+def old(small: Planner) -> Planner:
+    """A small queue that was large once."""
+    small.session.execute(
+        """
+        INSERT INTO prompt_studio_job_queue (uuid, job_type, entity_id, status, payload, client_id, created_at,
+            available_at, completed_at, execution_limit)
+        SELECT 'ended-' || n, 'evaluation', n, 'cancelled', '{}', 'tester', clock_timestamp(), clock_timestamp(),
+            clock_timestamp(), 4 FROM generate_series(1, %s) AS n
+        """,
+        (ENDED_ROWS,),
+    )
+    small.session.execute("ANALYZE")
+    return small
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["unknown", "analyzed"])
 def planner(large: str, request: pytest.FixtureRequest) -> Iterator[Planner]:
     statements = PostgresDialect(large, Settings(), clock=None, create=False).statements
@@ -309,6 +326,14 @@ class TestPlans:
     @pytest.mark.parametrize("mode", ["generic", "custom"])
     def test_of_a_list_follow_its_index(self, planner: Planner, name: str, index: str, mode: str) -> None:
         assert planner.plan(name, PLANNERS[mode]).reads() == [("Index Scan", index)]
+
+    @pytest.mark.verifies("PS-LEASE-HB-23")
+    @pytest.mark.parametrize("name", ["count_queued_jobs", "count_processing_jobs", "lease_stats"])
+    @pytest.mark.parametrize("mode", ["generic", "custom"])
+    def test_of_a_scrape_look_at_no_job_that_has_ended(self, old: Planner, name: str, mode: str) -> None:
+        plan = old.plan(name, PLANNERS[mode])
+        assert "Seq Scan" not in {kind for kind, _ in plan.reads()}
+        assert {node["Index Name"] for node in plan.nodes if "Index Name" in node} <= {QUEUED, PROCESSING}
 
     @every_planner
     @pytest.mark.verifies("PS-CONCURRENCY-21")

@@ -1,6 +1,7 @@
 """What Prometheus is told, on every store."""
 
 import asyncio
+import threading
 import urllib.request
 from collections.abc import Callable
 
@@ -8,9 +9,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from prompt_studio import JobContext, JobManager, NotRetryable, PromptStudioDatabase
+from prompt_studio import IdempotencyMismatch, JobContext, JobManager, NotRetryable, PromptStudioDatabase
 from prompt_studio.prometheus_metrics import PrometheusMetrics
 from prompt_studio.running.beats import Loss
+from tests.conformance.conftest import Open
+from tests.conformance.creates import KINDS
+from tests.conformance.stores import Door
 from tests.conformance.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.conformance
@@ -36,6 +40,7 @@ class TestAWorkersMetrics:
         self, database: PromptStudioDatabase, metrics: PrometheusMetrics, counted: Sample, clock: VirtualClock
     ) -> None:
         manager = JobManager(database, metrics=metrics)
+        metrics.watch_queue(database)
 
         @manager.register_handler("evaluation")
         def handler(context: JobContext) -> int:
@@ -113,19 +118,66 @@ class TestTheQueuesMetrics:
         }
         assert told["jobs", "queued"] == 1
         assert told["jobs", "processing"] == 2
-        assert told["jobs", "completed"] == 0
+        assert ("jobs", "completed") not in told  # nobody counts the jobs that have ended
         assert (told["leases", "active"], told["leases", "stale"], told["leases", "expiring_soon"]) == (1, 1, 0)
         assert told["database_up",] == 1
         locked = 2 * database.capabilities.advisory_locks
         assert told["advisory_lock_attempts_total",] == told["advisory_locks_acquired_total",] == locked
         assert told["advisory_unlocks_total",] == told["advisory_unlock_errors_total",] == 0
 
+    @pytest.mark.verifies("PS-LEASE-HB-23")
     def test_say_that_the_database_does_not_answer_and_tell_the_rest(
+        self, database: PromptStudioDatabase, raw: Door, metrics: PrometheusMetrics, counted: Sample
+    ) -> None:
+        metrics.watch_queue(database)
+        database.create_job("evaluation", 1, {})
+        assert counted("database_up") == 1
+        raw.execute("ALTER TABLE prompt_studio_job_queue RENAME TO elsewhere")
+        try:
+            assert counted("database_up") == 0
+            assert counted("jobs", status="queued") is None
+            assert counted("jobs_scheduled_total", job_type="evaluation") == 1
+        finally:  # the database is the next test's, too
+            raw.execute("ALTER TABLE elsewhere RENAME TO prompt_studio_job_queue")
+        assert counted("jobs", status="queued") == 1
+
+    @pytest.mark.verifies("PS-LEASE-HB-23")
+    def test_do_not_wait_for_who_has_all_of_its_connections(self, opened: Open) -> None:
+        with opened(pool_connections=1) as database, database.transaction():
+            database.count_jobs()
+            metrics = PrometheusMetrics(CollectorRegistry())
+            metrics.watch_queue(database)
+            assert metrics.registry.get_sample_value("prompt_studio_database_up") == 1
+
+
+class TestTheMetricsOfCreates:
+    def test_tell_keys_that_were_known_from_new_ones(
         self, database: PromptStudioDatabase, metrics: PrometheusMetrics, counted: Sample
     ) -> None:
         metrics.watch_queue(database)
-        metrics.scheduled("evaluation")
-        database.close()
-        assert counted("database_up") == 0
-        assert counted("jobs", status="queued") is None
-        assert counted("jobs_scheduled_total", job_type="evaluation") == 1
+        for kind in KINDS:
+            make = kind.ready(database)
+            for _ in range(3):
+                make("a", idempotency_key="k", user_id="ann")
+            make("b", idempotency_key="another", user_id="ann")
+            with pytest.raises(IdempotencyMismatch):
+                make("c", idempotency_key="k", user_id="ann")
+            make("d")
+            of = {"entity_type": kind.entity_type}
+            assert counted("idempotency_hits_total", **of) == 2
+            assert counted("idempotency_misses_total", **of) == 2
+        assert counted("jobs_scheduled_total", job_type="evaluation") == 3
+        assert counted("jobs_scheduled_total", job_type="optimization") == 3
+
+    def test_count_what_threads_do_at_once(self, database: PromptStudioDatabase) -> None:
+        def create() -> None:
+            for _ in range(5):
+                database.create_job("evaluation", 1, {})
+            database.close_connection()
+
+        threads = [threading.Thread(target=create) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert database.get_create_counts().scheduled == {"evaluation": 15}

@@ -104,6 +104,14 @@ class TestPlans:
     def test_of_a_list_follow_the_claim_order(self, plans: dict[str, Plan], name: str, index: str) -> None:
         assert list(plans[name].steps.values()) == [f"SCAN prompt_studio_job_queue USING INDEX {index}"]
 
+    @pytest.mark.verifies("PS-LEASE-HB-23")
+    @pytest.mark.parametrize(
+        ("name", "index"),
+        [("count_queued_jobs", QUEUED), ("count_processing_jobs", PROCESSING), ("lease_stats", PROCESSING)],
+    )
+    def test_of_a_scrape_look_at_no_job_that_has_ended(self, plans: dict[str, Plan], name: str, index: str) -> None:
+        assert list(plans[name].steps.values()) == [f"SCAN prompt_studio_job_queue USING INDEX {index}"]
+
     def test_of_a_cleanup_follow_the_order_of_the_ends_and_find_each_job_by_its_id(
         self, plans: dict[str, Plan]
     ) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from prompt_studio import DatabaseError, PromptStudioDatabase, Settings, StoreUnavailable
+from prompt_studio.prometheus_metrics import PrometheusMetrics
 from prompt_studio.storage.postgres.connection import PerProcess
 from prompt_studio.storage.statements import Statement
 from tests.conformance.rows import claimed
@@ -22,6 +25,9 @@ pytestmark = pytest.mark.faults
 
 BRIEF = Settings(write_retry_seconds=0.15, pool_connections=2)
 CALLS = 5
+LOOPBACK = "127.0.0.1"
+SCRAPE_LIMIT_SECONDS = 25
+"""Less than a statement may take as the settings are, and more than a scrape takes on any machine."""
 
 
 @contextmanager
@@ -142,3 +148,25 @@ class TestPerProcess:
             first, second = pool.map(lambda _: things.get(), range(2), timeout=LIMIT_SECONDS)
         assert first is second
         assert first is not parents
+
+
+class TestAScrape:
+    @pytest.mark.verifies("PS-LEASE-HB-23")
+    def test_is_answered_while_the_server_stands_still(self, private_server: PrivateServer) -> None:
+        dsn = private_server.dsn(private_server.create_database())
+        metrics = PrometheusMetrics(CollectorRegistry())
+        with PromptStudioDatabase(dsn, "tester", settings=Settings()) as database, stranger_at(dsn) as stranger:
+            database.create_job("evaluation", 1, {})
+            metrics.watch_queue(database)
+            first, (pooled,) = private_server.process_id, stranger.pooled(database)
+            assert first is not None
+            address = f"http://{LOOPBACK}:{metrics.serve(0, LOOPBACK)}/metrics"
+            with (
+                standing_still(first),
+                standing_still(pooled),
+                urllib.request.urlopen(address, timeout=SCRAPE_LIMIT_SECONDS) as answer,
+            ):
+                told = answer.read().decode()
+            assert "prompt_studio_database_up 0.0" in told
+            assert 'prompt_studio_jobs_scheduled_total{job_type="evaluation"} 1.0' in told
+            assert metrics.registry.get_sample_value("prompt_studio_jobs", {"status": "queued"}) == 1

@@ -1,7 +1,7 @@
 """How races are held in a run: where, how often, with which dice; and the table that they end with.
 
-`pytest tests/processes --races full` runs them as often as the issue that asked for them says; a run of everything
-holds a quick share of each.
+`make races` (`--races full`) runs them as often as the issue that asked for them says; a run of everything holds a
+quick share of each.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """Real workers, real time, real kills: a lease is kept while its holder lives, and taken when it is over, not before.
 
-The figures are small here; `python -m tests.benchmarks.heartbeats` and `pytest -m soak` have those of the issue that
-asked for them. What is judged stands in the database's journal and in the rivals' notes.
+The figures are small here; `python -m tests.benchmarks.heartbeats` has those of the issue that asked for them, and so
+has `pytest -m soak tests/benchmarks`. What is judged stands in the database's journal and in the rivals' notes.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ import pytest
 
 from tests.harness.heartbeats import trials
 from tests.harness.heartbeats.journal import Change
-from tests.harness.heartbeats.judged_beats import Look, broken
+from tests.harness.heartbeats.judged_beats import Look, broken, misdone, unwatched
 from tests.harness.heartbeats.trials import Outcome
 from tests.harness.heartbeats.workers import BLOCKS, BURNS, RESTS, WAITS, Beater, Plan
 from tests.harness.locations import Location
@@ -43,7 +43,7 @@ def plan(pool: Pool[Beater], location: Location, tmp_path: Path) -> Iterator[Pla
             location=location,
             address=address,
             jobs=4,
-            job_seconds=7.5,
+            job_seconds=9.5,
             lease_seconds=3,
             beat_seconds=0.5,
             poll_seconds=0.1,
@@ -91,9 +91,9 @@ def test_a_worker_that_was_stopped_wakes_up_to_leases_that_are_lost_and_changes_
     assert all("process-0" not in finisher for finisher in outcome.finishers)
 
 
-@pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-12", "INV-NOTHING-LOST")
+@pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-12", "PS-LEASE-HB-21", "INV-NOTHING-LOST")
 def test_workers_that_are_stopped_in_order_lose_nothing_and_run_nothing_twice(pool: Pool[Beater], plan: Plan) -> None:
-    outcome = trials.stops(pool, replace(plan, jobs=60, job_seconds=0.05, lease_seconds=600, beat_seconds=60), 4)
+    outcome = trials.stops(pool, replace(plan, jobs=150, job_seconds=0.05, lease_seconds=600, beat_seconds=60), 4)
     require(outcome)
     assert outcome.reclaims == []
     assert outcome.endings["interrupted"] > 0
@@ -138,3 +138,33 @@ class TestTheJudge:
     )
     def test_refuses_what_is_wrong(self, journal: list[Change], looks: list[Look], alive: list[str], name: str) -> None:
         assert [found.name for found in broken(journal, looks, alive)] == [name]
+
+    @pytest.mark.parametrize(
+        ("look", "names"),
+        [
+            (Look(3_001, 3_002, None), []),
+            (Look(2_999, 3_001, None), ["PS-LEASE-HB-6"]),
+            (Look(3_001, 9_001, None), ["PS-LEASE-HB-6"]),
+        ],
+        ids=["during the block", "before a lease was over", "until after it"],
+    )
+    def test_wants_looks_while_a_loop_is_blocked(self, look: Look, names: list[str]) -> None:
+        assert [found.name for found in unwatched([(1_000, 9_000)], [look], 2)] == names
+        assert unwatched([], [look], 2) == []
+
+    @pytest.mark.parametrize(
+        ("status", "executions", "hows", "names"),
+        [
+            ("completed", 1, ["interrupted", "finished"], []),
+            ("queued", 0, ["interrupted"], []),
+            ("processing", 0, [], ["PS-LEASE-HB-11"]),
+            ("completed", 1, ["finished", "finished"], ["PS-LEASE-HB-12"]),
+            ("completed", 1, [], ["PS-LEASE-HB-12"]),
+            ("queued", 0, ["finished"], ["PS-LEASE-HB-12"]),
+            ("queued", 1, ["interrupted"], ["PS-LEASE-HB-12"]),
+        ],
+    )
+    def test_wants_each_job_run_once(self, status: str, executions: int, hows: list[str], names: list[str]) -> None:
+        job = {"id": 1, "status": status, "executions": executions}
+        found = misdone([job], [(1, how) for how in hows], {"queued", "completed"})
+        assert [one.name for one in found] == names

@@ -5,6 +5,7 @@ import os
 import queue
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from signal import Signals
 from typing import IO, Final
 
 import psycopg
@@ -24,14 +26,38 @@ from tests.conformance.stores import await_farewell
 pytestmark = pytest.mark.processes
 
 LIMIT_SECONDS: Final = 60.0
+AGAIN_SECONDS: Final = 0.1
 
 TASKS: Final = """
-import asyncio, threading
+import asyncio, multiprocessing, os, signal, threading, warnings
 from prompt_studio import Handlers, JobContext
 
 handlers = Handlers()
 of_old = {"evaluation": lambda payload, entity_id: [payload, entity_id]}
 number = 5
+none = {}
+empty = Handlers()
+
+def waits_for_an_answer(context: JobContext):
+    context.progress(note="waiting")
+    with open("answer", encoding="utf-8") as answer:
+        text = answer.read()
+    context.raise_if_stopped()
+    return text
+
+waiting = {"evaluation": waits_for_an_answer}
+
+def ends_its_child(context: JobContext):
+    warnings.simplefilter("ignore")  # a later Python warns of forks beside threads
+    ready, tell = os.pipe()
+    child = multiprocessing.get_context("fork").Process(target=lambda: (os.write(tell, b"!"), signal.pause()))
+    child.start()
+    os.read(ready, 1)
+    child.terminate()
+    child.join(30)
+    return child.exitcode
+
+forking = {"evaluation": ends_its_child}
 
 @handlers.register("evaluation")
 def evaluate(context: JobContext):
@@ -42,6 +68,13 @@ def until_stopped(context: JobContext):
     context.progress(note="waiting")
     context.cancellation.wait()
     context.raise_if_stopped()
+
+class OnTheLoop:
+    async def __call__(self, context: JobContext):
+        context.progress(note="blocking")
+        threading.Event().wait()
+
+blocking = {"optimization": OnTheLoop()}
 
 @handlers.register("optimization")
 async def never(context: JobContext):
@@ -57,9 +90,10 @@ async def never(context: JobContext):
 class Worker:
     """A worker process, whose log can be waited for."""
 
-    def __init__(self, directory: Path, *arguments: str, database: str = "jobs.db") -> None:
+    def __init__(self, directory: Path, *arguments: str, database: str | None = "jobs.db") -> None:
+        where = [] if database is None else ["--database", database]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "prompt_studio", "work", "--database", database, *arguments],
+            [sys.executable, "-m", "prompt_studio", "work", *where, *arguments],
             cwd=directory,
             env=os.environ | {"PYTHONWARNINGS": "error"},
             stdout=subprocess.PIPE,
@@ -86,8 +120,20 @@ class Worker:
                 return line
             seen.append(line)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         self.process.send_signal(number)
+
+    def signal_until(self, number: Signals, pattern: str) -> None:
+        """Send the signal again and again until the next line of the log with this in it."""
+        for _ in range(int(LIMIT_SECONDS / AGAIN_SECONDS)):
+            self.signal(number)
+            try:
+                while not re.search(pattern, self._lines.get(timeout=AGAIN_SECONDS)):
+                    pass
+            except queue.Empty:
+                continue
+            return
+        raise AssertionError(f"no {pattern!r}")
 
     def ended(self) -> tuple[int, str]:
         """Its exit code, and what it printed at its end."""
@@ -124,8 +170,8 @@ def workers(database: PromptStudioDatabase, tmp_path: Path) -> Iterator[Start]:
     assert database.count_jobs() == 0
     started: list[Worker] = []
 
-    def start(*arguments: str) -> Worker:
-        started.append(Worker(tmp_path, *arguments))
+    def start(*arguments: str, database: str | None = "jobs.db") -> Worker:
+        started.append(Worker(tmp_path, *arguments, database=database))
         return started[-1]
 
     yield start
@@ -144,7 +190,21 @@ class TestTheCommand:
             (["--handlers", "tasks:handlers", "--grace-seconds", "-1"], "grace_seconds must be a number from 0"),
             (["--handlers", "tasks:handlers", "--concurrency", "0"], "must be a whole number from 1 to 1000, not '0'"),
             (["--handlers", "tasks:handlers", "--lease-seconds", "1.5"], "must be a whole number from 1 to 3600"),
-            (["--handlers", "tasks:handlers", "--database", "elsewhere.db"], "does not exist"),
+            (
+                ["--handlers", "tasks:empty"],
+                "not started: --handlers tasks:empty: it has no handler for any",
+            ),
+            (["--handlers", "tasks:none"], "it has no handler for any type of job"),
+            (["--handlers", "..tasks:handlers"], "--handlers must be MODULE:REGISTRY"),
+            (
+                ["--handlers", "tasks.handlers:handlers"],
+                "'tasks' is not a package: run it in the",
+            ),
+            (["--handlers", "tasks:handlers", "--database", "elsewhere.db"], "`work --create` initialises one"),
+            (
+                ["--handlers", "tasks:handlers", "--metrics-port", "0", "--metrics-address", "192.0.2.1"],
+                "--metrics-port 0 of --metrics-address 192.0.2.1 cannot be had",
+            ),
         ],
     )
     def test_refuses_what_cannot_work(self, workers: Start, arguments: list[str], said: str) -> None:
@@ -152,6 +212,36 @@ class TestTheCommand:
         assert code != 0
         assert said in told
         assert "Traceback" not in told
+
+    @pytest.mark.parametrize(
+        ("line", "ended"),
+        [
+            ("os.no_such_thing", "AttributeError: module 'os' has no attribute 'no_such_thing'"),
+            ("import no_such_dependency", "ModuleNotFoundError: No module named 'no_such_dependency'"),
+            ("raise SystemExit(0)", "SystemExit: 0"),
+        ],
+    )
+    def test_shows_where_a_module_fails(self, workers: Start, tmp_path: Path, line: str, ended: str) -> None:
+        (tmp_path / "broken.py").write_text(f"import os\n\n{line}\n", encoding="utf-8")
+        code, told = workers("--handlers", "broken:handlers").ended()
+        error = ended.partition(":")[0]
+        assert code == 1
+        assert re.search(f'broken.py", line 3.*\n.*{line}'.replace("(", r"\(").replace(")", r"\)"), told)
+        assert f"\n{ended}\n" in told
+        assert f"not started: --handlers broken: its import ended with {error}: see above" in told
+        assert "PYTHONPATH" not in told
+
+    def test_initialises_a_database_if_asked_and_may_be_told_of_it_by_the_environment(
+        self, workers: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("TLDW_PS_DATABASE", "made.db")
+        worker = workers("--handlers", "tasks:handlers", "--create", database=None)
+        worker.await_line("working")
+        with PromptStudioDatabase(tmp_path / "made.db", "tester", create=False) as made:
+            made.create_job("evaluation", 1, {})
+        worker.await_line("job 1: completed")
+        worker.signal(signal.SIGTERM)
+        assert worker.ended()[0] == 0
 
     @pytest.mark.verifies("PS-LEASE-HB-4", "PS-LEASE-HB-5")
     @pytest.mark.parametrize(("seconds", "said"), [("abc", "finite number"), ("1e9", "shorter than the lease of 60 s")])
@@ -181,18 +271,19 @@ class TestTheCommand:
 
     @pytest.mark.verifies("PS-LEASE-HB-16")
     def test_logs_json_and_tells_prometheus(self, workers: Start, database: PromptStudioDatabase) -> None:
-        options = ("--metrics-port", "0", "--log-format", "json", "--worker-id", "me", "--poll-seconds", "0.1")
+        here = ("--metrics-address", "127.0.0.1")
+        options = ("--metrics-port", "0", *here, "--log-format", "json", "--worker-id", "me", "--poll-seconds", "0.1")
         worker = workers("--handlers", "tasks:handlers", *options)
         port = json.loads(worker.await_line("metrics on port"))["metrics_port"]
         database.create_job("evaluation", 1, {})
         told = json.loads(worker.await_line("job 1: completed"))
         facts = {name: told[name] for name in ("job_id", "lease_token", "worker_id", "ending", "level")}
         assert facts == {"job_id": 1, "lease_token": 1, "worker_id": "me", "ending": "completed", "level": "INFO"}
-        with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=LIMIT_SECONDS) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LIMIT_SECONDS) as answer:
             text = answer.read().decode()
         assert 'prompt_studio_job_claims_total{job_type="evaluation"} 1.0' in text
-        assert 'prompt_studio_jobs{status="completed"} 1.0' in text
-        other = workers("--handlers", "tasks:handlers", "--metrics-port", str(port))
+        assert 'prompt_studio_jobs{status="queued"} 0.0' in text
+        other = workers("--handlers", "tasks:handlers", "--metrics-port", str(port), *here)
         code, said = other.ended()
         assert (code, "cannot be had" in said) == (1, True)
 
@@ -203,9 +294,9 @@ class TestWithoutPrometheus:
     ) -> None:
         monkeypatch.setitem(sys.modules, "prometheus_client", None)
         monkeypatch.delitem(sys.modules, "prompt_studio.prometheus_metrics", raising=False)
-        assert type(work_command._metrics(None, database)) is Metrics
+        assert type(work_command._metrics(None, None, database)) is Metrics
         with pytest.raises(InputError, match=r"install the extra, prompt-studio-core\[metrics\]"):
-            work_command._metrics(0, database)
+            work_command._metrics(0, None, database)
 
 
 class TestASignal:
@@ -222,13 +313,59 @@ class TestASignal:
         worker.await_line("waiting")
         worker.signal(number)
         worker.await_line(f"stopping: {number.name}")
-        worker.signal(number)
+        worker.signal_until(number, f"stopping: {number.name}")
         code, told = worker.ended()
         assert code == 0
         assert "stopped in order" in told
         job = database.get_job(1)
         assert job is not None
         assert (job["status"], job["executions"]) == (JobStatus.QUEUED, 0)
+
+    @pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-21")
+    def test_that_comes_twice_at_once_is_one_and_leaves_the_grace_time(
+        self, workers: Start, database: PromptStudioDatabase, tmp_path: Path
+    ) -> None:
+        os.mkfifo(tmp_path / "answer")
+        database.create_job("evaluation", 1, {})
+        worker = workers("--handlers", "tasks:waiting", "--grace-seconds", "3600", "--settle-seconds", "3600")
+        worker.await_line("waiting")
+        worker.signal(signal.SIGSTOP)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            worker.signal(number)
+        said = [worker.await_line("SIGTERM|SIGINT") for _ in range(2)]
+        assert ["so soon again is the same" in line for line in said] == [False, True]
+        (tmp_path / "answer").write_text("well", encoding="utf-8")
+        assert worker.ended()[0] == 0
+        job = database.get_job(1)
+        assert job is not None
+        assert (job["status"], job["result"]) == (JobStatus.COMPLETED, "well")
+
+    @pytest.mark.verifies("PS-LEASE-HB-21")
+    def test_of_a_child_that_a_handler_forked_ends_the_child_only(
+        self, workers: Start, database: PromptStudioDatabase
+    ) -> None:
+        worker = workers("--handlers", "tasks:forking", "--poll-seconds", "0.1")
+        for number in (1, 2):
+            database.create_job("evaluation", 1, {})
+            worker.await_line(f"job {number}: completed")
+            job = database.get_job(number)
+            assert job is not None
+            assert job["result"] == -signal.SIGTERM
+        worker.signal(signal.SIGTERM)
+        assert worker.ended()[0] == 0
+
+    @pytest.mark.verifies("PS-LEASE-HB-22")
+    def test_is_heard_while_a_handler_blocks_the_loop(self, workers: Start, database: PromptStudioDatabase) -> None:
+        database.create_job("optimization", 1, {})
+        worker = workers("--handlers", "tasks:blocking", "--grace-seconds", "0", "--settle-seconds", "0")
+        worker.await_line("blocking")
+        worker.signal(signal.SIGTERM)
+        worker.await_line("stopping: SIGTERM")
+        worker.await_line("a handler blocks the event loop: it is ended")
+        assert worker.ended()[0] == 1
+        job = database.get_job(1)
+        assert job is not None
+        assert (job["status"], job["executions"]) == (JobStatus.PROCESSING, 1)
 
     @pytest.mark.verifies("PS-LEASE-HB-12")
     def test_ends_the_process_though_a_handler_does_not(
@@ -237,7 +374,7 @@ class TestASignal:
         database: PromptStudioDatabase,
     ) -> None:
         database.create_job("optimization", 1, {})
-        worker = workers("--handlers", "tasks:handlers", "--grace-seconds", "0")
+        worker = workers("--handlers", "tasks:handlers", "--grace-seconds", "0", "--settle-seconds", "0.1")
         worker.await_line("waiting")
         worker.signal(signal.SIGTERM)
         worker.await_line("left a job to its lease")
@@ -245,6 +382,21 @@ class TestASignal:
         job = database.get_job(1)
         assert job is not None
         assert (job["status"], job["executions"]) == (JobStatus.PROCESSING, 1)
+
+
+class TestTrouble:
+    @pytest.mark.verifies("PS-LEASE-HB-22")
+    def test_ends_the_process_though_a_handler_does_not(
+        self, workers: Start, database: PromptStudioDatabase, tmp_path: Path
+    ) -> None:
+        database.create_job("optimization", 1, {})
+        worker = workers("--handlers", "tasks:handlers", "--settle-seconds", "0.1", "--poll-seconds", "0.1")
+        worker.await_line("waiting")
+        with closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+            connection.execute("ALTER TABLE prompt_studio_job_queue RENAME TO elsewhere")
+        worker.await_line("something keeps the process: it is ended")
+        code, told = worker.ended()
+        assert (code, "prompt_studio_job_queue" in told) == (1, True)
 
 
 class TestOnAServer:

@@ -13,13 +13,13 @@ RIGHTS = "permissions:\n  contents: read\n"
 
 def test_there_are_some() -> None:
     assert [path.name for path in WORKFLOWS] == ["ci.yml", "nightly.yml"]
-    assert {"check", "test", "fuzz", "mutants", "soak", "stateful"} <= KNOWN
+    assert {"check", "test", "fuzz", "mutants", "races", "soak", "stateful"} <= KNOWN
 
 
 def test_every_night_does_what_no_change_waits_for() -> None:
     nightly = (ROOT / ".github" / "workflows" / "nightly.yml").read_text(encoding="utf-8")
     made = set(re.findall(r"run: make ([a-z]+)", nightly))
-    assert {"fuzz", "mutants", "soak"} <= made
+    assert {"fuzz", "mutants", "races", "soak"} <= made
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

@@ -15,6 +15,7 @@ from prompt_studio.storage.statements import Statement
 SCHEMA_TABLE: Final = "prompt_studio_schema"
 JOB_TABLE: Final = "prompt_studio_job_queue"
 KEY_TABLE: Final = "prompt_studio_idempotency"
+CREATE_IT: Final = "open it with create=True (the command `work --create` initialises one)"
 SCHEMA_VERSION: Final = Statement("schema_version", "SELECT MAX(version) AS version FROM prompt_studio_schema")
 
 

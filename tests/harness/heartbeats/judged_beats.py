@@ -1,7 +1,9 @@
 """What a trial must show, judged from the database's journal and from what rivals saw when they looked for a job."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tests.harness.heartbeats.journal import Change
 
@@ -79,6 +81,31 @@ def broken(journal: list[Change], looks: Iterable[Look], alive: Iterable[str]) -
         ]
         found += [Found("PS-LEASE-HB-3", f"{one} was over, and {look} passed it by") for one in passed]
     return found + list(_old_words(journal))
+
+
+def unwatched(blocks: Iterable[tuple[int, int]], looks: Iterable[Look], lease_seconds: int) -> list[Found]:
+    """Each time that an event loop was blocked while nobody looked for a job: that it lost none then proves nothing.
+
+    A look counts when a lease that nobody renewed since the loop was blocked would be over.
+    """
+    looked = list(looks)
+    return [
+        Found("PS-LEASE-HB-6", f"no rival looked for a job while the loop was blocked from {began} to {ended}")
+        for began, ended in blocks
+        if not any(began + lease_seconds * MICROSECONDS < look.began and look.ended < ended for look in looked)
+    ]
+
+
+def misdone(jobs: Iterable[Mapping[str, Any]], runs: Iterable[tuple[int, str]], allowed: set[str]) -> Iterator[Found]:
+    """Yield what stops in order have done to jobs: all workers have stopped, and each run says how it ended."""
+    finished = Counter(job_id for job_id, how in runs if how == "finished")
+    for job in jobs:
+        times, status, executions = finished[job["id"]], str(job["status"]), job["executions"]
+        told = f"job {job['id']} is {status} after {executions} executions, and was run {times} times"
+        if status not in allowed:
+            yield Found("PS-LEASE-HB-11", told)
+        if not times == executions == (status == "completed"):  # whoever was interrupted got the execution back
+            yield Found("PS-LEASE-HB-12", told)
 
 
 def _old_words(journal: Iterable[Change]) -> Iterator[Found]:

@@ -10,8 +10,19 @@ from pathlib import Path
 from typing import Final
 
 from tests.harness.heartbeats.journal import Change, keep_journal, read_journal
-from tests.harness.heartbeats.judged_beats import Found, Look, Takeover, broken, takeovers
-from tests.harness.heartbeats.workers import Beater, Plan, can_write, created, is_done, name_of, opened
+from tests.harness.heartbeats.judged_beats import Found, Look, Takeover, broken, misdone, takeovers, unwatched
+from tests.harness.heartbeats.workers import (
+    BLOCKS,
+    Beater,
+    Plan,
+    Runs,
+    Told,
+    can_write,
+    created,
+    is_done,
+    name_of,
+    opened,
+)
 from tests.harness.locations import Location, Rows
 from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
 
@@ -57,8 +68,11 @@ def alive(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
     """A worker runs jobs that outlast their leases, and lives; all others look for jobs."""
     _begin(pool, plan, work)
     outcome = _ended_among_rivals(pool, plan, fate="lives")
-    endings, losses, beats = pool.answer(WORKER)
-    return _told(outcome, pool, endings, losses, beats)
+    told: Told = pool.answer(WORKER)
+    if len(told.blocks) != work.count(BLOCKS):
+        raise Trouble(f"of {work.count(BLOCKS)} handlers that block the event loop {len(told.blocks)} did")
+    outcome.found += unwatched(told.blocks, outcome.looks, plan.lease_seconds)
+    return _with(outcome, told)
 
 
 def killed(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
@@ -75,8 +89,7 @@ def stopped(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
     outcome = _ended_among_rivals(pool, plan, fate="sleeps")
     before = read_journal(plan.location, plan.address)
     pool.resume(WORKER)
-    endings, losses, beats = pool.answer(WORKER)
-    outcome = _told(outcome, pool, endings, losses, beats)
+    outcome = _with(outcome, pool.answer(WORKER))
     outcome.journal = read_journal(plan.location, plan.address)
     if outcome.journal != before:
         outcome.found.append(Found("INV-SINGLE-HOLDER", f"the sleeper changed {outcome.journal[len(before) :]}"))
@@ -84,7 +97,7 @@ def stopped(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
 
 
 def stops(pool: Pool[Beater], plan: Plan, rounds: int) -> Outcome:
-    """Several workers are started and stopped in order, while jobs are there all the time; then the rest is run.
+    """Several workers are started and stopped by signals, while jobs are there all the time; then the rest is run.
 
     Leases are long: whatever a stop had lost would stay processing.
     """
@@ -93,19 +106,20 @@ def stops(pool: Pool[Beater], plan: Plan, rounds: int) -> Outcome:
             created(database, "waits" if number % 3 else "rests on a thread")
         for number in pool.numbers:
             pool.ask(number, Beater.stop_again_and_again, plan, rounds)
-        runs = [run for number in pool.numbers for run in pool.answer(number)]
-        outcome = Outcome(plan.location.tables(plan.address).jobs, read_journal(plan.location, plan.address))
-        found = outcome.found
-        finished = Counter(job_id for job_id, _, how in runs if how == "finished")
-        for job in outcome.jobs:
-            times, status = finished[job["id"]], str(job["status"])
-            if status not in {"queued", "completed"}:
-                found.append(Found("PS-LEASE-HB-11", f"job {job['id']} is {status} when all workers have stopped"))
-            if times != (status == "completed"):
-                found.append(Found("PS-LEASE-HB-12", f"job {job['id']} is {status} and was run {times} times"))
-        outcome.endings = Counter(how for _, _, how in runs)
-        if not is_done(database) and outcome.endings["finished"] == plan.jobs:
-            found.append(Found("INV-NOTHING-LOST", "all jobs were run, and some are not over"))
+        told: list[Runs] = [pool.answer(number) for number in pool.numbers]
+        runs = [run for one in told for run in one.attempts]
+        stopped, wanted = sum(one.stops for one in told), rounds * len(pool.numbers)
+        if stopped != wanted or is_done(database):
+            raise Trouble(f"of {wanted} stops {stopped} came while there were jobs: make more jobs")
+        found = list(misdone(plan.location.tables(plan.address).jobs, runs, {"queued", "completed"}))
+        pool.ask(WORKER, Beater.finish, plan)
+        runs += pool.answer(WORKER).attempts
+    outcome = Outcome(plan.location.tables(plan.address).jobs, read_journal(plan.location, plan.address))
+    found += misdone(outcome.jobs, runs, {"completed"})
+    if [job["id"] for job in outcome.jobs] != list(range(1, plan.jobs + 1)):
+        found.append(Found("INV-NOTHING-LOST", f"of {plan.jobs} jobs there are {len(outcome.jobs)}"))
+    outcome.endings = Counter(how for _, how in runs)
+    outcome.found = found
     return outcome
 
 
@@ -146,9 +160,8 @@ def _put_to_sleep(pool: Pool[Beater], plan: Plan) -> None:
     raise Trouble("each time that the worker was stopped it was writing")
 
 
-def _told(outcome: Outcome, pool: Pool[Beater], endings: list[str], losses: list[str], beats: int) -> Outcome:
-    del pool
-    outcome.endings, outcome.losses, outcome.beats = Counter(endings), Counter(losses), beats
+def _with(outcome: Outcome, told: Told) -> Outcome:
+    outcome.endings, outcome.losses, outcome.beats = Counter(told.endings), Counter(told.losses), told.beats
     return outcome
 
 

@@ -2,15 +2,21 @@
 
 import asyncio
 import logging
+import os
+import signal
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from prompt_studio import JobContext, JobManager, JobRow, Metrics, PromptStudioDatabase, TransientConflict
+from prompt_studio.job_manager import SETTLE_SECONDS
 from prompt_studio.metrics import Ending
+from prompt_studio.stop_signals import StopSignals
+from prompt_studio.work_command import worked
 from tests.harness.heartbeats.judged_beats import Look
 from tests.harness.locations import Location
 from tests.harness.processes import LIMIT_SECONDS, Seat, Trouble
@@ -35,28 +41,44 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Story(Metrics):
-    """What a worker counted, until it had ended as many attempts as there were jobs."""
+class Told:
+    """What became of a worker's attempts, and when a handler blocked its event loop, in the database's milliseconds."""
 
-    until: int = 0
     endings: list[str] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
     beats: int = 0
-    stop: Any = None
+    blocks: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Story(Metrics):
+    """What a worker counted, until it had ended as many attempts as there were jobs."""
+
+    def __init__(self, until: int) -> None:
+        self.told: Final = Told()
+        self.until: Final = until
+        self.stop: Callable[[], None] = lambda: None
 
     def ended(self, job_type: str, ending: Ending, seconds: float) -> None:
         del job_type, seconds
-        self.endings.append(str(ending))
-        if len(self.endings) == self.until:
+        self.told.endings.append(str(ending))
+        if len(self.told.endings) == self.until:
             self.stop()
 
     def lost(self, job_type: str, reason: str) -> None:
         del job_type
-        self.losses.append(str(reason))
+        self.told.losses.append(str(reason))
 
     def renewed(self, job_type: str, *, late: bool) -> None:
         del job_type, late
-        self.beats += 1
+        self.told.beats += 1
+
+
+@dataclass(slots=True)
+class Runs:
+    """Each attempt of a worker, as job and how it ended, and how often it was stopped in the midst of them."""
+
+    attempts: list[tuple[int, str]] = field(default_factory=list)
+    stops: int = 0
 
 
 class Beater:
@@ -72,8 +94,8 @@ class Beater:
         """What the database calls it."""
         return name_of(self._seat.number, self._seat.life)
 
-    def work(self, plan: Plan) -> tuple[list[str], list[str], int]:
-        """Run as many jobs as there are, all at once; how they ended, which leases were lost, and how many beats."""
+    def work(self, plan: Plan) -> Told:
+        """Run as many jobs as there are, all at once."""
         story = Story(until=plan.jobs)
         with opened(plan) as database:
             manager = JobManager(database, worker_id=self.name, poll_seconds=plan.poll_seconds, metrics=story)
@@ -82,7 +104,10 @@ class Beater:
             @manager.register_handler("evaluation")
             async def on_the_loop(context: JobContext) -> dict[str, str]:
                 if context.payload == BLOCKS:
-                    threading.Event().wait(plan.job_seconds)
+                    with closing(plan.location.real_time(plan.address)) as clock:
+                        began = clock.now_milliseconds()
+                        threading.Event().wait(plan.job_seconds)
+                        story.told.blocks.append((began, clock.now_milliseconds()))
                 else:
                     await idle(plan.job_seconds)
                 return {"by": context.worker_id}
@@ -96,7 +121,7 @@ class Beater:
                 return {"by": context.worker_id}
 
             asyncio.run(asyncio.wait_for(manager.start_processing(plan.jobs), plan.limit_seconds))
-        return story.endings, story.losses, story.beats
+        return story.told
 
     def rival(self, plan: Plan) -> list[Look]:
         """Look for a job again and again, and complete what there is, until all are over."""
@@ -116,50 +141,64 @@ class Beater:
                 threading.Event().wait(plan.poll_seconds)
         raise Trouble(f"{self.name} waited for the end of all jobs for {plan.limit_seconds:g} s")
 
-    def stop_again_and_again(self, plan: Plan, rounds: int) -> list[tuple[int, int, str]]:
-        """Start and stop a worker under load; for each attempt its job, its token, and whether it was finished.
+    def stop_again_and_again(self, plan: Plan, rounds: int) -> Runs:
+        """Work, and be stopped by SIGTERM under load, so many times.
 
         A handler takes a moment, so that some are under way whenever a stop comes.
         """
-        dice, runs = Random(f"{self.name}"), []  # noqa: S311 - these dice decide nothing secret
-        with opened(plan) as database:
-            for _ in range(rounds):
-                manager = JobManager(database, worker_id=self.name, poll_seconds=plan.poll_seconds, grace_seconds=0)
-                left = dice.randint(1, 6)
-
-                @manager.register_handler("evaluation")
-                async def handler(context: JobContext, manager: JobManager = manager) -> None:
-                    nonlocal left
-                    left -= 1
-                    if left == 0:
-                        manager.stop_processing()
-                    how = "interrupted"
-                    try:
-                        await idle(dice.uniform(0, plan.job_seconds))
-                        how = "finished"
-                    finally:
-                        runs.append((context.job_id, context.lease_token, how))
-
-                @manager.register_handler("generation")
-                def plain(context: JobContext) -> None:
-                    how = "finished"
-                    if context.cancellation.wait(dice.uniform(0, plan.job_seconds)):
-                        how = "interrupted"
-                    runs.append((context.job_id, context.lease_token, how))
-                    if how == "interrupted":
-                        context.raise_if_stopped()
-
-                asyncio.run(asyncio.wait_for(self._started(manager, database), plan.limit_seconds))
+        dice = Random(self.name)  # noqa: S311 - these dice decide nothing secret
+        runs = Runs()
+        for _ in range(rounds):
+            self._work_until(plan, runs, dice, dice.randint(1, 6))
         return runs
 
-    async def _started(self, manager: JobManager, database: PromptStudioDatabase) -> None:
-        working = asyncio.ensure_future(manager.start_processing(4))
-        while not working.done():
-            done, _ = await asyncio.wait({working}, timeout=0.2)
-            if not done and await asyncio.to_thread(is_done, database):
-                manager.stop_processing()
-        if not working.result():
-            raise Trouble("a handler did not end")
+    def finish(self, plan: Plan) -> Runs:
+        """Work until nothing is left."""
+        runs = Runs()
+        self._work_until(plan, runs, Random(self.name), None)  # noqa: S311 - these dice decide nothing secret
+        return runs
+
+    def _work_until(self, plan: Plan, runs: Runs, dice: Random, left: int | None) -> None:
+        """Work until so many jobs have begun on the event loop, or all are over."""
+        with opened(plan) as database:
+            manager = JobManager(database, worker_id=self.name, poll_seconds=plan.poll_seconds, grace_seconds=0)
+
+            @manager.register_handler("evaluation")
+            async def on_the_loop(context: JobContext) -> None:
+                nonlocal left
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        runs.stops += 1
+                        os.kill(os.getpid(), signal.SIGTERM)
+                how = "interrupted"
+                try:
+                    await idle(dice.uniform(0, plan.job_seconds))
+                    how = "finished"
+                finally:
+                    runs.attempts.append((context.job_id, how))
+
+            @manager.register_handler("generation")
+            def on_a_thread(context: JobContext) -> None:
+                how = "finished"
+                if context.cancellation.wait(dice.uniform(0, plan.job_seconds)):
+                    how = "interrupted"
+                runs.attempts.append((context.job_id, how))
+                if how == "interrupted":
+                    context.raise_if_stopped()
+
+            with closing(StopSignals(manager, grace_seconds=0, settle_seconds=SETTLE_SECONDS)) as signals:
+                asyncio.run(asyncio.wait_for(_stopped_when_done(manager, database, signals), plan.limit_seconds))
+
+
+async def _stopped_when_done(manager: JobManager, database: PromptStudioDatabase, signals: StopSignals) -> None:
+    """As the command works, which ends this process if a job must be left to its lease."""
+    working = asyncio.ensure_future(worked(manager, 4, signals))
+    while not working.done():
+        done, _ = await asyncio.wait({working}, timeout=0.2)
+        if not done and await asyncio.to_thread(is_done, database):
+            manager.stop_processing()
+    working.result()
 
 
 def name_of(number: int, life: int) -> str:

@@ -13,7 +13,15 @@ from prompt_studio.errors import SchemaError, StoreUnavailable
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.storage.statements import Language, Statement, Statements, load_statements, schema_texts
 from prompt_studio.storage.transactions import Session
-from prompt_studio.storage.versions import JOB_TABLE, KEY_TABLE, SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
+from prompt_studio.storage.versions import (
+    CREATE_IT,
+    JOB_TABLE,
+    KEY_TABLE,
+    SCHEMA_TABLE,
+    SCHEMA_VERSION,
+    Place,
+    Standing,
+)
 
 CHANNEL: Final = "prompt_studio_jobs"
 """On which workers hear that a job was queued. Nothing is said of which one: whoever hears it acquires the best."""
@@ -91,7 +99,7 @@ def prepare(session: Session, place: str, *, now: str, create: bool) -> None:
         session.read(lambda _: refuse_wrong_path(session, place))
     if not contents:
         if not create:
-            raise SchemaError(f"{place} is empty: open it with create=True, or correct the location")
+            raise SchemaError(f"{place} is empty: {CREATE_IT}, or correct the location")
         session.write(lambda _: _initialise(session, now))
         contents = session.read(_contents)
     _standing(session, contents).refuse_to_open(place_of(place))

@@ -21,6 +21,7 @@ from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
 from prompt_studio.storage.sqlite import forks
 from prompt_studio.storage.sqlite.trouble import typed
 from prompt_studio.storage.statements import Statement
+from prompt_studio.storage.versions import CREATE_IT
 
 PRODUCTION_CLOCK: Final = "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
 """Without ROUND half of the stamps are a millisecond low; before SQLite 3.42 nothing better gives milliseconds."""
@@ -177,7 +178,7 @@ def refuse_unusable_file(path: Path, *, create: bool) -> None:
     except FileNotFoundError:
         if create:
             return
-        raise StoreUnavailable(f"{path} does not exist: correct the location, or open it with create=True") from None
+        raise StoreUnavailable(f"{path} does not exist: correct the location, or {CREATE_IT}") from None
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be found: {error.strerror}: correct the location") from error
     if not stat.S_ISREG(mode):

@@ -16,7 +16,7 @@ from prompt_studio.errors import SchemaError, TransientConflict
 from prompt_studio.storage.patience import Patience
 from prompt_studio.storage.statements import Language, Statement, Statements, load_statements, schema_texts
 from prompt_studio.storage.transactions import Session
-from prompt_studio.storage.versions import SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
+from prompt_studio.storage.versions import CREATE_IT, SCHEMA_TABLE, SCHEMA_VERSION, Place, Standing
 
 LIST_CONTENTS: Final = Statement("list_contents", "SELECT name FROM sqlite_schema ORDER BY name")
 JOURNAL_MODE: Final = Statement("journal_mode", "PRAGMA journal_mode")
@@ -38,7 +38,7 @@ def prepare(session: Session, place: Place, settings: Settings, *, now: str, cre
     if contents:
         _standing(session, contents).refuse_to_open(place)
     elif not create:
-        raise SchemaError(f"{place.name} is empty: open it with create=True, or correct the location")
+        raise SchemaError(f"{place.name} is empty: {CREATE_IT}, or correct the location")
     choose_journal(
         session,
         write_ahead=settings.sqlite_wal,
