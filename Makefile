@@ -51,7 +51,7 @@ soak: $(STAMP) ## Long runs, which no other target does: every order of the long
 	$(BIN)/pytest -m soak
 
 races: $(STAMP) ## Races and crash storms of real processes, as often as they can be held
-	$(BIN)/pytest tests/processes/test_races.py --races full
+	$(BIN)/pytest tests/processes/test_races.py tests/web/test_server.py --races full
 
 fuzz: $(STAMP) ## The nightly run: schedules for MINUTES=5, with SEED=n, of SHARD=i/n
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SHARD),--shard $(SHARD))
