@@ -27,6 +27,9 @@ _dice: Final = SystemRandom()
 JOIN_SECONDS_MAX: Final = 60.0
 """The longest that closing waits for a beat that is under way; each beat has a limit, so it never takes as long."""
 
+LOOK_SECONDS_MAX: Final = 1.0
+"""The longest time between two looks at the clock: what waits on a condition does not see that the machine slept."""
+
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -179,8 +182,8 @@ class Heartbeat:
                 now = self._clock()
                 beating = [holding for holding in self._holdings if holding.beating]
                 due = [holding for holding in beating if holding.beat.due <= now]
-                if due:  # after a pause of this process, or of the database, first whoever has the least time left
-                    return min(due, key=lambda holding: holding.beat.deadline)
+                if due:
+                    return min(due, key=lambda holding: holding.beat.turn)  # impl: PS-LEASE-HB-6
                 self._wait_until(min((holding.beat.due for holding in beating), default=None), now)
         return None
 
@@ -234,7 +237,7 @@ class Heartbeat:
             holding.on_loss(found)
 
     def _wait_until(self, instant: float | None, now: float) -> None:
-        self._changed.wait(None if instant is None else max(0.0, instant - now))
+        self._changed.wait(None if instant is None else min(LOOK_SECONDS_MAX, max(0.0, instant - now)))
 
 
 def beating_database(database: PromptStudioDatabase, pace: Pace) -> PromptStudioDatabase:
@@ -244,13 +247,15 @@ def beating_database(database: PromptStudioDatabase, pace: Pace) -> PromptStudio
         DatabaseError: as on opening.
     """
     half = pace.beat_seconds / 2  # impl: PS-LEASE-HB-6
+    # Where rows are locked one by one, who has locked one is in the way of one job only.
+    locked = half if database.capabilities.one_writer else min(half, beats.LOCKED_SECONDS)
     return database.opened_again(
         replace(
             database.settings,
             advisory_locks=False,
             notifications=False,
             pool_connections=1,
-            write_retry_seconds=half,
+            write_retry_seconds=locked,
             statement_seconds=max(beats.BEAT_SECONDS_MIN, half),
             answer_seconds=half,
         )
