@@ -245,6 +245,20 @@ class Odd(Exception):
     """What a handler raises."""
 
 
+class Mute(Exception):
+    """What a handler raises, and nobody can read."""
+
+    def __str__(self) -> str:
+        raise Odd
+
+
+class Unruly(dict[str, object]):
+    """A result that nobody can look at."""
+
+    def values(self) -> Any:  # noqa: ANN401 - nothing
+        raise Odd("look away")
+
+
 def failing(error: BaseException) -> Callable[[JobContext], object]:
     def handler(context: JobContext) -> object:
         assert context.job_id
@@ -262,6 +276,8 @@ class TestAJobThatFails:
             (failing(StopIteration()), RuntimeError, JobStatus.QUEUED, "RuntimeError: it raised StopIteration"),
             (failing(SystemExit(3)), RuntimeError, JobStatus.QUEUED, "RuntimeError: it raised SystemExit"),
             (failing(JobStopped("of itself")), JobStopped, JobStatus.QUEUED, "JobStopped: the job was stopped"),
+            (failing(Mute()), Mute, JobStatus.QUEUED, "Mute: <exception str() failed>"),
+            (lambda context: Unruly(n=context.job_id), Odd, JobStatus.QUEUED, "Odd: look away"),
             (lambda context: {context}, InputError, JobStatus.FAILED, "InputError: result must hold JSON"),
             (lambda context: async_context(context), TypeError, JobStatus.QUEUED, "TypeError: a plain handler"),  # noqa: PLW0108 - it is plain
         ],

@@ -178,6 +178,7 @@ class TestTrouble:
         assert row(worker)["status"] is JobStatus.PROCESSING
         assert counted.endings == []
 
+    @pytest.mark.verifies("PS-LEASE-HB-16")
     def test_of_one_closing_call_that_is_no_use_in_repeating_leaves_the_job_to_its_lease(
         self, worker: JobManager, troubled: Troubled, counted: Counted, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -189,10 +190,22 @@ class TestTrouble:
         assert counted.endings == [Ending.LEFT, Ending.COMPLETED]
         assert "it ended, and that was not written" in caplog.text
 
+    def test_of_our_own_making_with_one_result_fails_that_job_and_no_other(
+        self, worker: JobManager, troubled: Troubled, counted: Counted
+    ) -> None:
+        worker.register_handler("evaluation", quick)
+        for _ in range(2):
+            worker.create_job("evaluation", 1, {})
+        troubled.before = [ZeroDivisionError("a defect")]
+        assert work(worker, until=2, max_concurrent=1)
+        assert counted.endings == [Ending.REQUEUED, Ending.COMPLETED]
+        assert row(worker)["error_message"] == "ZeroDivisionError: a defect"
+
     def test_of_our_own_making_ends_the_worker_and_is_told(self, worker: JobManager, troubled: Troubled) -> None:
         worker.register_handler("evaluation", quick)
         worker.create_job("evaluation", 1, {})
         troubled.before = [ZeroDivisionError("a defect")]
+        troubled.failing = [ZeroDivisionError("a defect")]
         with pytest.raises(ZeroDivisionError, match="a defect"):
             work(worker, until=9)
 
@@ -246,6 +259,24 @@ class TestTrouble:
         assert counted.endings == [Ending.LOST]
         assert counted.lost_for == [Loss.CANCELLED]
         assert row(worker)["result"] is None
+
+    @pytest.mark.verifies("PS-LEASE-HB-7")
+    def test_that_comes_twice_is_one_loss(
+        self, worker: JobManager, troubled: Troubled, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The deadline passes while the closing call is under way, and then that is refused."""
+
+        def lose() -> None:
+            until(lambda: len(counted.lost_for) > 0)
+            assert troubled.cancel_job(1)
+
+        monkeypatch.setattr(Troubled, "away", True)
+        troubled.on_complete = lose
+        worker.register_handler("evaluation", quick, lease_seconds=1)
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=1)
+        assert counted.endings == [Ending.LOST]
+        assert counted.lost_for == [Loss.DEADLINE]
 
 
 def test_a_heartbeat_that_has_died_ends_the_worker(

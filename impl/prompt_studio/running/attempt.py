@@ -12,12 +12,14 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from traceback import TracebackException
 from typing import Any, Final, TypeVar, cast
 
 from prompt_studio.database import PromptStudioDatabase
-from prompt_studio.errors import InputError, StoreUnavailable, TransientConflict
+from prompt_studio.errors import DatabaseError, InputError, StoreUnavailable, TransientConflict
 from prompt_studio.jobs import JobRow, JobStatus, Outcome
 from prompt_studio.metrics import Ending, Metrics
+from prompt_studio.running.attempt_log import AttemptLog
 from prompt_studio.running.beats import Loss, Pace, loss
 from prompt_studio.running.handlers import JobContext, JobStopped, NotRetryable, Registration
 from prompt_studio.running.heartbeat import Attempt, Heartbeat, Holding, local_seconds
@@ -100,14 +102,10 @@ class Running:
         self._registration = registration
         self._holding = claimed.holding
         self._attempt = claimed.holding.attempt
+        self.log: Final = AttemptLog(_log, self._attempt.facts)
         self._loop = asyncio.get_running_loop()
         self._handler: asyncio.Future[Any] | None = None
         self._left: asyncio.Future[None] = self._loop.create_future()
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """What each line of the log carries."""
-        return self._attempt.facts
 
     def stop(self, reason: str) -> None:
         """Ask the handler to end: an async one is cancelled, a plain one is signalled. On the event loop only."""
@@ -133,12 +131,17 @@ class Running:
             cancelled = await self._handle()
             closing = asyncio.ensure_future(self._close())
             cancelled = await ended(closing) or cancelled
+            defect = closing.exception()
+            if defect is not None and not isinstance(defect, DatabaseError) and self._holding.loss is None:
+                # Such as a result that raises when it is looked at: neither this worker nor the next may die of it.
+                closing = asyncio.ensure_future(self._failed(defect, retryable=True))
+                cancelled = await ended(closing) or cancelled
             how = closing.result()
             ending = how.ending
         finally:
             self._ground.heartbeat.forget(self._holding)
             self._ground.metrics.ended(self._attempt.job_type, ending, local_seconds() - begun)
-        _log.info("job %s: %s", self._attempt.job_id, how.ending, extra=self.facts | {"ending": how.ending})
+        self.log.info("%s", how.ending, extra={"ending": how.ending})
         if cancelled is not None:
             raise cancelled
         return how
@@ -164,7 +167,7 @@ class Running:
         try:
             self._loop.call_soon_threadsafe(self.stop, lost)
         except RuntimeError:
-            _log.warning("job %s: its event loop has ended", self._attempt.job_id, extra=self.facts)
+            self.log.warning("its event loop has ended")
 
     async def _handle(self) -> asyncio.CancelledError | None:
         """Wait for the handler's end, or until it is left; whoever cancels this meanwhile is told afterwards."""
@@ -174,7 +177,8 @@ class Running:
         elif self._registration.is_async:
             self._handler = asyncio.ensure_future(self._awaited())
         else:
-            self._handler = on_a_thread(f"prompt-studio-job-{self._attempt.job_id}", self._called)
+            name = f"prompt-studio-job-{self._attempt.job_id}"
+            self._handler = on_a_thread(name, self._called, log=self.log)
         either = asyncio.ensure_future(asyncio.wait({self._handler, self._left}, return_when=asyncio.FIRST_COMPLETED))
         return await ended(either, told=partial(self.stop, STOPPING))
 
@@ -195,7 +199,7 @@ class Running:
         """Write how it ended, unless the lease is lost."""
         handler = cast("asyncio.Future[Any]", self._handler)
         if not handler.done():
-            _log.error("job %s: its handler does not end; its lease does", self._attempt.job_id, extra=self.facts)
+            self.log.error("its handler does not end; its lease does")
             handler.add_done_callback(self._note_late_end)
             await self._forget()
             return Ended(Ending.LEFT, error=JobStopped(self.context.reason or STOPPING))
@@ -204,7 +208,7 @@ class Running:
         lost = self._ground.heartbeat.close_attempt(self._holding)
         if lost is not None:  # impl: PS-LEASE-HB-8
             if error is not None:
-                _log.info("job %s: what its handler raised meanwhile", self._attempt.job_id, exc_info=error)
+                self.log.info("what its handler raised meanwhile", exc_info=error)
             return await self._lost(lost)
         if self.context.reason is not None and (stopped or isinstance(error, JobStopped)):
             how = Ended(Ending.RELEASED, error=JobStopped(self.context.reason))
@@ -222,12 +226,11 @@ class Running:
 
     def _note_late_end(self, handler: asyncio.Future[Any]) -> None:
         error = None if handler.cancelled() else handler.exception()
-        _log.warning("job %s: its handler has ended at last", self._attempt.job_id, exc_info=error, extra=self.facts)
+        self.log.warning("its handler has ended at last", exc_info=error)
 
     async def _failed(self, error: BaseException, *, retryable: bool) -> Ended:
-        _log.warning("job %s failed", self._attempt.job_id, exc_info=error, extra=self.facts)
-        text = f"{type(error).__name__}: {error}"
-        outcome = await self._write(partial(self._fail, text, retryable=retryable))
+        self.log.warning("it failed", exc_info=error)
+        outcome = await self._write(partial(self._fail, _said(error), retryable=retryable))
         requeued = outcome is not None and outcome.status is JobStatus.QUEUED
         how = Ended(Ending.REQUEUED if requeued else Ending.FAILED, error=error)
         return await self._answered(outcome, how)
@@ -239,9 +242,7 @@ class Running:
         lost = loss(outcome)
         if lost is None:
             return how
-        _log.warning("job %s: it is not ours any more: %s", self._attempt.job_id, lost, extra=self.facts)
-        self._ground.metrics.lost(self._attempt.job_type, lost)
-        return await self._lost(lost)
+        return await self._lost(self._ground.heartbeat.lose(self._holding, lost))
 
     async def _lost(self, lost: Loss) -> Ended:
         await self._forget()
@@ -258,7 +259,7 @@ class Running:
             try:
                 return await self._ground.call(call)
             except (TransientConflict, StoreUnavailable) as trouble:  # impl: PS-LEASE-HB-9
-                _log.warning("job %s: no answer yet: %s", self._attempt.job_id, trouble, extra=self.facts)
+                self.log.warning("no answer yet: %s", trouble)
             pause = doubled(tries, CLOSING_PAUSE_SECONDS_MAX) * self._ground.spread()
             await asyncio.sleep(max(0.0, min(pause, self._holding.deadline - local_seconds())))
             if local_seconds() >= self._holding.deadline:
@@ -278,3 +279,8 @@ class Running:
 
     def _released(self) -> Outcome:
         return self._ground.database.release_job(self._attempt.job_id, lease_token=self._attempt.lease_token)
+
+
+def _said(error: BaseException) -> str:
+    """An error in words; where its own cannot be had, since they raise, in the standard library's."""
+    return f"{type(error).__name__}: {TracebackException(type(error), error, None)}"

@@ -19,6 +19,7 @@ from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import DatabaseError
 from prompt_studio.metrics import Metrics
 from prompt_studio.running import beats
+from prompt_studio.running.attempt_log import AttemptLog
 from prompt_studio.running.beats import JITTER, Beat, Loss, Pace
 
 _log: Final = logging.getLogger("prompt_studio.heartbeat")
@@ -62,7 +63,7 @@ class Attempt:
     @property
     def facts(self) -> dict[str, object]:
         """What each line of the log carries."""
-        return {  # impl: PS-LEASE-HB-16
+        return {
             "job_id": self.job_id,
             "job_type": self.job_type,
             "lease_token": self.lease_token,
@@ -75,6 +76,7 @@ class Holding:
 
     def __init__(self, attempt: Attempt, beat: Beat) -> None:
         self.attempt: Final = attempt
+        self.log: Final = AttemptLog(_log, attempt.facts)
         self.beat = beat
         self.loss: Loss | None = None
         self.beating = True
@@ -150,6 +152,11 @@ class Heartbeat:
             holding.closing = holding.loss is None
             return holding.loss
 
+    def lose(self, holding: Holding, found: Loss) -> Loss:
+        """The lease is lost, as a closing call was answered; the first reason, which alone is counted."""
+        with self._changed:
+            return self._lose(holding, found)
+
     def forget(self, holding: Holding) -> None:
         """Keep the lease no longer."""
         with self._changed:
@@ -195,7 +202,7 @@ class Heartbeat:
                 attempt.job_id, holding.beat.pace.lease_seconds, lease_token=attempt.lease_token
             )
         except DatabaseError as error:
-            _log.warning("job %s: a beat failed: %s", attempt.job_id, error, extra=attempt.facts)
+            holding.log.warning("a beat failed: %s", error)
             self._metrics.renewal_failed(attempt.job_type)
             with self._changed:
                 holding.beat = beats.unanswered(holding.beat, self._clock(), self._spread())
@@ -226,15 +233,14 @@ class Heartbeat:
             if holding.loss is None and beats.is_over(holding.beat, now):
                 self._lose(holding, Loss.DEADLINE)
 
-    def _lose(self, holding: Holding, found: Loss) -> None:
-        if holding.loss is not None:
-            return
-        holding.loss, holding.beating = found, False
-        attempt = holding.attempt
-        _log.warning("job %s: the lease is lost: %s", attempt.job_id, found, extra=attempt.facts | {"loss": found})
-        self._metrics.lost(attempt.job_type, found)
-        if holding.on_loss is not None:
-            holding.on_loss(found)
+    def _lose(self, holding: Holding, found: Loss) -> Loss:
+        if holding.loss is None:
+            holding.loss, holding.beating = found, False
+            holding.log.warning("the lease is lost: %s", found, extra={"loss": found})
+            self._metrics.lost(holding.attempt.job_type, found)
+            if holding.on_loss is not None:
+                holding.on_loss(found)
+        return holding.loss
 
     def _wait_until(self, instant: float | None, now: float) -> None:
         self._changed.wait(None if instant is None else min(LOOK_SECONDS_MAX, max(0.0, instant - now)))

@@ -158,7 +158,7 @@ class Worker:
 
     def _begin(self, running: Running) -> None:
         job = running.context.job
-        _log.info("job %s: begun", job["id"], extra=running.facts | {"was_reclaim": job["was_reclaim"]})
+        running.log.info("begun", extra={"was_reclaim": job["was_reclaim"]})
         task = self._loop.create_task(running.run(), name=f"job-{job['id']}")
         self._running[task] = running
         task.add_done_callback(self._note_end)
@@ -167,7 +167,7 @@ class Worker:
         running = self._running.pop(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _log.error("job %s: it ended, and that was not written", running.facts["job_id"], exc_info=error)
+            running.log.error("it ended, and that was not written", exc_info=error)
             if not isinstance(error, DatabaseError):  # a defect, and not trouble of one job
                 self._defect = error
                 self.stop()
