@@ -26,6 +26,7 @@ from prompt_studio.running.beats import Pace, loss, pace
 from prompt_studio.running.handlers import AnyHandler, Handlers, JobContext, JobStopped, Registration
 from prompt_studio.running.heartbeat import Heartbeat, beating_database, draw_spread, local_seconds
 from prompt_studio.running.threads import to_its_end
+from prompt_studio.running.tokens import Tokens
 from prompt_studio.running.wake_up import WakeUp
 from prompt_studio.running.worker import Habits, Worker
 
@@ -86,6 +87,7 @@ class JobManager:
         self._working = False
         self._stop_asked: list[float | None] = []
         self._alone: list[JobContext] = []
+        self._tokens = Tokens()
 
     # Jobs at rest
 
@@ -122,21 +124,26 @@ class JobManager:
     ) -> bool:
         """Whether the job is now where the caller wants it.
 
-        A job that this manager runs is closed under its attempt's token; any other one is moved as operators do.
+        A job that was leased to this manager, and that it has not closed, is closed under that attempt's token, also
+        when somebody else has taken it since: then this is refused. Any other one is moved as operators do.
         """
         wanted = values.word("status", status, JobStatus)
-        tokens = [context.lease_token for context in self.running_jobs() if context.job_id == job_id]
-        return (
-            self.db.update_job_status(
-                job_id,
-                wanted,
-                error_message=error_message,
-                result=result,
-                lease_token=tokens[-1] if tokens and wanted in _UNDER_LEASE else None,
-                worker_id=self.worker_id,
-            )
-            is not None
+        token = self._tokens.of(job_id) if wanted in _UNDER_LEASE else None  # impl: PS-LEASE-HB-17
+        row = self.db.update_job_status(
+            job_id,
+            wanted,
+            error_message=error_message,
+            result=result,
+            lease_token=token,
+            worker_id=self.worker_id,
         )
+        if row is None:
+            return False
+        if wanted is JobStatus.PROCESSING:
+            self._tokens.leased(job_id, row["lease_token"])
+        elif token is not None and all(context.job_id != job_id for context in self.running_jobs()):
+            self._tokens.closed(job_id, token)
+        return True
 
     def cancel_job(self, job_id: int, reason: str | None = None) -> bool:
         """Whether the job is cancelled; one that completed or failed is not. Its handler learns it within one beat."""
@@ -204,11 +211,13 @@ class JobManager:
     def get_next_job(self) -> JobRow | None:
         """The best job of a type that has a handler (of any, while none has), leased to this worker; or None.
 
-        Whoever calls this must pass the row to `process_job`, or keep its lease and close it with its token.
+        Whoever calls this must pass the row to `process_job`, or keep its lease and close it: with its token, or by
+        `update_job_status`, which knows it.
         """
         row = self.db.acquire_next_job(worker_id=self.worker_id, job_types=list(self._handlers) or None)
         if row is None:
             return None
+        self._tokens.leased(row["id"], row["lease_token"])
         self._metrics.claimed(row)
         return _with_texts(row)
 
@@ -297,6 +306,7 @@ class JobManager:
                 calls=calls,
                 heartbeat=Heartbeat(beating_database(self.db, kept), metrics=self._metrics),
                 metrics=self._metrics,
+                tokens=self._tokens,
                 worker_id=self.worker_id,
                 spread=draw_spread,
             )

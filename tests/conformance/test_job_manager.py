@@ -24,7 +24,9 @@ from prompt_studio import (
     Settings,
 )
 from prompt_studio.running.beats import Loss
+from prompt_studio.running.tokens import Tokens
 from tests.conformance.conftest import Open
+from tests.conformance.virtual_time import VirtualClock
 from tests.conformance.working import LIMIT_SECONDS
 
 pytestmark = pytest.mark.conformance
@@ -76,6 +78,44 @@ class TestTheNames:
         assert not manager.retry_job(job["id"])
         assert manager.update_job_status(job["id"], JobStatus.PROCESSING)
         assert found(manager, job)["lease_owner"] == "me"
+
+    @pytest.mark.parametrize("status", ["completed", "failed", "queued"])
+    @pytest.mark.verifies("PS-LEASE-HB-17", "INV-SINGLE-HOLDER", "INV-RESULT-FENCED")
+    def test_end_no_attempt_but_their_own(self, manager: JobManager, clock: VirtualClock, status: str) -> None:
+        """The lease ends, another manager takes the job, and the first one comes too late, twice."""
+        with manager.db.opened_again(manager.db.settings) as database:
+            rival = JobManager(database, worker_id="rival")
+            job = claimed(manager)
+            clock.tick(manager.db.settings.lease_seconds)
+            assert rival.get_next_job() is not None
+            before = found(manager, job)
+            for _ in range(2):
+                assert not manager.update_job_status(job["id"], status)
+            assert found(manager, job) == before
+            assert rival.update_job_status(job["id"], "completed", result="fresh")
+        assert found(manager, job)["result"] == "fresh"
+
+    @pytest.mark.verifies("PS-LEASE-HB-17")
+    def test_take_a_job_that_was_named_under_its_token(self, manager: JobManager, clock: VirtualClock) -> None:
+        job = manager.create_job("evaluation", 1, {})
+        assert manager.update_job_status(job["id"], "processing")
+        clock.tick(manager.db.settings.lease_seconds)
+        with manager.db.opened_again(manager.db.settings) as database:
+            assert database.acquire_next_job() is not None
+            assert not manager.update_job_status(job["id"], "completed")
+
+    @pytest.mark.verifies("PS-LEASE-HB-17")
+    def test_move_a_job_as_operators_do_when_their_own_attempt_is_closed(self, manager: JobManager) -> None:
+        job = claimed(manager)
+        assert manager.update_job_status(job["id"], "failed", error_message="no")
+        assert manager.update_job_status(job["id"], "queued")
+        again = manager.get_next_job()
+        assert again is not None
+        manager.register_handler("evaluation", failing(NotRetryable("never")))
+        with pytest.raises(NotRetryable):
+            processed(manager, again)
+        assert manager.update_job_status(job["id"], "queued")
+        assert found(manager, job)["status"] is JobStatus.QUEUED
 
     def test_cancel_what_is_not_over(self, manager: JobManager) -> None:
         job = claimed(manager)
@@ -415,6 +455,45 @@ class TestProcessJob:
         job = claimed(manager)
         assert processed(manager, job) == "by the manager"
         assert found(manager, job)["result"] == "by the handler"
+
+    @pytest.mark.verifies("PS-LEASE-HB-17", "INV-SINGLE-HOLDER")
+    def test_closes_nothing_but_its_own_attempt_though_the_handler_has_closed_it_before(
+        self, manager: JobManager
+    ) -> None:
+        """The handler gives its job back, somebody takes it, and then the handler would complete it."""
+        with manager.db.opened_again(manager.db.settings) as database:
+
+            @manager.register_handler("evaluation")
+            def handler(context: JobContext) -> None:
+                assert manager.update_job_status(context.job_id, "queued")
+                assert database.acquire_next_job() is not None
+                assert not manager.update_job_status(context.job_id, "completed")
+
+            job = claimed(manager)
+            with pytest.raises(JobStopped, match=Loss.LEASE_LOST):
+                processed(manager, job)
+            assert not manager.update_job_status(job["id"], "completed")
+        assert found(manager, job)["lease_token"] == 2
+
+
+class TestTokens:
+    @pytest.mark.verifies("PS-LEASE-HB-17")
+    def test_are_forgotten_when_there_are_too_many_the_oldest_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("prompt_studio.running.tokens.ATTEMPTS_MAX", 2)
+        tokens = Tokens()
+        for job_id, token in ((1, 1), (2, 1), (1, 2), (3, 1)):
+            tokens.leased(job_id, token)
+        assert [tokens.of(job_id) for job_id in (1, 2, 3)] == [2, None, 1]
+
+    @pytest.mark.verifies("PS-LEASE-HB-17")
+    def test_of_a_younger_attempt_stay_when_an_older_one_is_closed(self) -> None:
+        tokens = Tokens()
+        tokens.leased(1, 1)
+        tokens.leased(1, 2)
+        tokens.closed(1, 1)
+        assert tokens.of(1) == 2
+        tokens.closed(1, 2)
+        assert tokens.of(1) is None
 
 
 class TestARegistry:

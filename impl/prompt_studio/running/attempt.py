@@ -25,10 +25,12 @@ from prompt_studio.running.handlers import JobContext, JobStopped, NotRetryable,
 from prompt_studio.running.heartbeat import Attempt, Heartbeat, Holding, local_seconds
 from prompt_studio.running.polling import CLOSING_PAUSE_SECONDS_MAX, doubled
 from prompt_studio.running.threads import ended, on_a_thread
+from prompt_studio.running.tokens import Tokens
 
 _log: Final = logging.getLogger("prompt_studio.worker")
 
 STOPPING: Final = "stopping"
+_CLOSED: Final = frozenset({Ending.COMPLETED, Ending.REQUEUED, Ending.FAILED, Ending.RELEASED})
 
 Answer = TypeVar("Answer")
 
@@ -42,6 +44,7 @@ class Ground:
         calls: the threads on which they run.
         heartbeat: keeps the leases.
         metrics: counts.
+        tokens: the attempts that were leased here.
         worker_id: who runs the jobs.
         spread: draws from 0.9 to 1.1.
     """
@@ -50,11 +53,13 @@ class Ground:
     calls: Executor
     heartbeat: Heartbeat
     metrics: Metrics
+    tokens: Tokens
     worker_id: str
     spread: Callable[[], float]
 
     def leased(self, job: JobRow, pace: Pace, *, asked_at: float, leased_seconds: int) -> Claimed:
         """Keep the lease of a job that was leased by a call that began at `asked_at`."""
+        self.tokens.leased(job["id"], job["lease_token"])
         attempt = Attempt(
             job_id=job["id"], job_type=job["job_type"], lease_token=job["lease_token"], worker_id=self.worker_id
         )
@@ -139,8 +144,7 @@ class Running:
             how = closing.result()
             ending = how.ending
         finally:
-            self._ground.heartbeat.forget(self._holding)
-            self._ground.metrics.ended(self._attempt.job_type, ending, local_seconds() - begun)
+            self._end(ending, local_seconds() - begun)
         self.log.info("%s", how.ending, extra={"ending": how.ending})
         if cancelled is not None:
             raise cancelled
@@ -158,8 +162,13 @@ class Running:
                 how = await self._lost(lost)
             ending = how.ending
         finally:
-            self._ground.heartbeat.forget(self._holding)
-            self._ground.metrics.ended(self._attempt.job_type, ending, 0.0)
+            self._end(ending, 0.0)
+
+    def _end(self, ending: Ending, seconds: float) -> None:
+        self._ground.heartbeat.forget(self._holding)
+        if ending in _CLOSED:
+            self._ground.tokens.closed(self._attempt.job_id, self._attempt.lease_token)
+        self._ground.metrics.ended(self._attempt.job_type, ending, seconds)
 
     def _hear_loss(self, lost: Loss) -> None:
         """On a thread of the heartbeat: tell the handler at once, and the loop as soon as it listens."""
