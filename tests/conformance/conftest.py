@@ -135,3 +135,8 @@ def worker(troubled: Troubled, counted: Counted) -> Iterator[JobManager]:
     counted.stop = manager.stop_processing
     with each_line_has_its_facts():
         yield manager
+
+
+@pytest.fixture
+def manager(database: PromptStudioDatabase) -> JobManager:
+    return JobManager(database, worker_id="me")

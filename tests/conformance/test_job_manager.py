@@ -4,17 +4,14 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from prompt_studio import (
-    Handlers,
     InputError,
     JobContext,
     JobManager,
-    JobRow,
     JobStatus,
     JobStopped,
     JobType,
@@ -26,34 +23,11 @@ from prompt_studio import (
 from prompt_studio.running.beats import Loss
 from prompt_studio.running.tokens import Tokens
 from tests.conformance.conftest import Open
+from tests.conformance.managing import PAYLOAD, async_context, claimed, context_only, found, processed
 from tests.conformance.virtual_time import VirtualClock
 from tests.conformance.working import LIMIT_SECONDS
 
 pytestmark = pytest.mark.conformance
-
-PAYLOAD: Final = {"prompt": "Say hello.", "n": 3}
-
-
-@pytest.fixture
-def manager(database: PromptStudioDatabase) -> JobManager:
-    return JobManager(database, worker_id="me")
-
-
-def claimed(manager: JobManager, job_type: str = "evaluation", max_retries: int = 3) -> JobRow:
-    manager.create_job(job_type, 7, PAYLOAD, max_retries=max_retries)
-    job = manager.get_next_job()
-    assert job is not None
-    return job
-
-
-def processed(manager: JobManager, job: JobRow) -> Any:  # noqa: ANN401 - a handler's result
-    return asyncio.run(asyncio.wait_for(manager.process_job(job), LIMIT_SECONDS))
-
-
-def found(manager: JobManager, job: JobRow) -> JobRow:
-    row = manager.db.get_job(job["id"])
-    assert row is not None
-    return row
 
 
 class TestTheNames:
@@ -142,125 +116,6 @@ class TestTheNames:
     def test_refuse_bad_habits(self, database: PromptStudioDatabase, wrong: dict[str, Any]) -> None:
         with pytest.raises(InputError):
             JobManager(database, **wrong)
-
-
-def context_only(context: JobContext) -> object:
-    return context.payload
-
-
-async def async_context(context: JobContext, more: int = 1) -> object:
-    return context.payload["n"] + more
-
-
-def old(payload: Any, entity_id: int) -> object:  # noqa: ANN401 - a payload
-    return [payload, entity_id]
-
-
-async def old_async(payload: Any, entity_id: int) -> object:  # noqa: ANN401 - a payload
-    return [payload, entity_id]
-
-
-async def wrapped(*arguments: object, **named: object) -> object:
-    assert not named
-    return list(arguments)
-
-
-class Called:
-    async def __call__(self, context: JobContext) -> object:
-        return context.entity_id
-
-
-def keyword_only(*, payload: object) -> object:
-    return payload
-
-
-def three(payload: object, entity_id: int, more: object) -> object:
-    return (payload, entity_id, more)
-
-
-class TestAHandler:
-    @pytest.mark.parametrize(
-        ("handler", "result"),
-        [
-            (context_only, PAYLOAD),
-            (async_context, 4),
-            (old, [PAYLOAD, 7]),
-            (old_async, [PAYLOAD, 7]),
-            (wrapped, [PAYLOAD, 7]),
-            (Called(), 7),
-            (partial(three, more=1), [PAYLOAD, 7, 1]),
-        ],
-        ids=lambda value: getattr(value, "__name__", type(value).__name__),
-    )
-    @pytest.mark.verifies("PS-LEASE-HB-15")
-    def test_is_called_by_its_shape_and_its_result_is_written(
-        self, manager: JobManager, handler: Callable[..., Any], result: object
-    ) -> None:
-        manager.register_handler("evaluation", handler)
-        job = claimed(manager)
-        told = processed(manager, job)
-        assert json.loads(json.dumps(told)) == result
-        row = found(manager, job)
-        assert (row["status"], row["result"], row["late"]) == (JobStatus.COMPLETED, result, False)
-
-    @pytest.mark.parametrize("handler", [keyword_only, three, lambda: None, 5, int], ids=str)
-    @pytest.mark.verifies("PS-LEASE-HB-15")
-    def test_of_another_shape_is_refused(self, manager: JobManager, handler: Any) -> None:  # noqa: ANN401 - is none
-        with pytest.raises(InputError, match="a handler must"):
-            manager.register_handler("evaluation", handler)
-
-    def test_may_be_registered_by_a_decorator(self, manager: JobManager) -> None:
-        @manager.register_handler("evaluation", lease_seconds=90)
-        def handler(context: JobContext) -> object:
-            return context.lease_token
-
-        assert handler.__name__ == "handler"
-        assert processed(manager, claimed(manager)) == 1
-
-    @pytest.mark.parametrize(("job_type", "lease"), [("cleaning", None), ("evaluation", 0), ("evaluation", 3601)])
-    def test_of_an_unknown_type_or_lease_is_refused(self, manager: JobManager, job_type: str, lease: int) -> None:
-        with pytest.raises(InputError):
-            manager.register_handler(job_type, context_only, lease_seconds=lease)
-
-    @pytest.mark.verifies("PS-LEASE-HB-5")
-    def test_whose_lease_the_heartbeat_would_not_reach_is_refused(self, opened: Open) -> None:
-        with opened(heartbeat_seconds=50.0) as database:
-            manager = JobManager(database)
-            with pytest.raises(InputError, match="shorter than the lease of 50 s"):
-                manager.register_handler("evaluation", context_only, lease_seconds=50)
-            with pytest.raises(InputError, match="there is no handler"):
-                processed(manager, claimed(manager))
-
-    @pytest.mark.parametrize(("lease", "warned"), [(59, True), (151, False)])
-    @pytest.mark.verifies("PS-LEASE-HB-5")
-    def test_whose_lease_has_room_for_few_beats_is_warned_of(
-        self, opened: Open, caplog: pytest.LogCaptureFixture, lease: int, *, warned: bool
-    ) -> None:
-        with opened(heartbeat_seconds=50.0) as database, caplog.at_level(logging.WARNING):
-            JobManager(database).register_handler("evaluation", context_only, lease_seconds=lease)
-        assert ("TLDW_PS_HEARTBEAT_SECONDS of 50 s" in caplog.text) is warned
-
-    @pytest.mark.verifies("PS-LEASE-HB-15")
-    def test_gets_its_job_its_token_and_may_say_how_far_it_is(
-        self, manager: JobManager, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        seen: list[JobContext] = []
-
-        @manager.register_handler("evaluation")
-        def handler(context: JobContext) -> None:
-            context.progress(0.5, "half")
-            seen.extend(manager.running_jobs())
-            with pytest.raises(InputError):
-                context.progress(1.5)
-
-        with caplog.at_level(logging.INFO, logger="prompt_studio"):
-            processed(manager, claimed(manager))
-        (context,) = seen
-        assert (context.job_id, context.lease_token, context.entity_id, context.worker_id) == (1, 1, 7, "me")
-        assert (context.last_progress.fraction, context.last_progress.note) == (0.5, "half")
-        assert not context.cancellation.is_set()
-        assert manager.running_jobs() == []
-        assert any(getattr(record, "fraction", None) == 0.5 for record in caplog.records)
 
 
 class TestTheLog:
@@ -494,21 +349,6 @@ class TestTokens:
         assert tokens.of(1) == 2
         tokens.closed(1, 2)
         assert tokens.of(1) is None
-
-
-class TestARegistry:
-    def test_is_a_mapping_that_a_manager_takes(self, manager: JobManager) -> None:
-        handlers = Handlers()
-
-        @handlers.register("generation", lease_seconds=5)
-        def generate(context: JobContext) -> object:
-            return context.payload
-
-        handlers.register("evaluation", old)
-        assert (len(handlers), set(handlers)) == (2, {JobType.GENERATION, JobType.EVALUATION})
-        assert handlers[JobType.GENERATION].handler is generate
-        manager.register_handlers(handlers)
-        assert processed(manager, claimed(manager, "generation")) == PAYLOAD
 
 
 def test_metrics_that_count_nothing_take_everything(manager: JobManager) -> None:
