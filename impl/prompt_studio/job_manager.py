@@ -21,10 +21,10 @@ from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import InputError
 from prompt_studio.jobs import JobRow, JobStats, JobStatus
 from prompt_studio.metrics import Metrics
-from prompt_studio.running.attempt import Claimed, Ground, Running
-from prompt_studio.running.beats import Pace, loss, pace
-from prompt_studio.running.handlers import AnyHandler, Handlers, JobContext, JobStopped, Registration
-from prompt_studio.running.heartbeat import Heartbeat, beating_database, draw_spread, local_seconds
+from prompt_studio.running.attempt import Ground, Running
+from prompt_studio.running.beats import Pace, pace
+from prompt_studio.running.handlers import AnyHandler, Handlers, JobContext, Registration
+from prompt_studio.running.heartbeat import Heartbeat, beating_database, draw_spread
 from prompt_studio.running.threads import to_its_end
 from prompt_studio.running.tokens import Tokens
 from prompt_studio.running.wake_up import WakeUp
@@ -236,7 +236,7 @@ class JobManager:
             raise InputError(f"there is no handler for {job['job_type']} jobs: register one")
         kept = self._pace_of(registration)
         async with self._grounded(kept, threads=2) as ground:
-            running = Running(ground, registration, await to_its_end(ground.call(partial(_leased, ground, job, kept))))
+            running = Running(ground, registration, await to_its_end(ground.call(partial(ground.renewed, job, kept))))
             self._alone.append(running.context)
             try:
                 ended = await running.run()
@@ -315,15 +315,6 @@ class JobManager:
                 yield ground
             finally:
                 await to_its_end(ground.call(ground.heartbeat.close))
-
-
-def _leased(ground: Ground, job: JobRow, kept: Pace) -> Claimed:
-    """A job that was leased before: it is renewed, which brings the lease to its length, and says if there is any."""
-    asked_at, token = local_seconds(), values.fencing_token(job["lease_token"])
-    outcome = ground.database.renew_job_lease(job["id"], kept.lease_seconds, lease_token=token)
-    if outcome.job is None:
-        raise JobStopped(loss(outcome) or "")
-    return ground.leased(outcome.job, kept, asked_at=asked_at, leased_seconds=kept.lease_seconds)
 
 
 def _with_texts(row: JobRow) -> JobRow:

@@ -10,6 +10,7 @@ from prompt_studio import (
     InputError,
     JobContext,
     JobManager,
+    JobRow,
     JobStatus,
     SchemaError,
     StoreUnavailable,
@@ -17,6 +18,8 @@ from prompt_studio import (
 )
 from prompt_studio.metrics import Ending
 from prompt_studio.running.beats import Loss
+from prompt_studio.running.heartbeat import local_seconds
+from tests.conformance.virtual_time import VirtualClock
 from tests.conformance.working import LIMIT_SECONDS, Counted, Troubled, quick, row, until, work
 
 pytestmark = pytest.mark.conformance
@@ -116,6 +119,72 @@ class TestAWorker:
             worker.create_job("evaluation", 1, {}, max_retries=0)
         assert work(worker, until=2)
         assert counted.endings == [Ending.FAILED] * 2
+
+
+class TestAClaimThatTakesLongerThanItsLease:
+    """One type has a lease of a second; the job that is claimed is of another, and has one execution."""
+
+    @pytest.fixture(autouse=True)
+    def slow(self, worker: JobManager, troubled: Troubled) -> None:
+        def outlast() -> None:
+            troubled.on_acquired = lambda: None
+            asked_at = local_seconds()
+            until(lambda: local_seconds() > asked_at + 1)
+
+        troubled.on_acquired = outlast
+        worker.register_handler("evaluation", quick, lease_seconds=1)
+        worker.register_handler("generation", quick, lease_seconds=3600)
+        worker.create_job("generation", 1, {}, max_retries=0)
+
+    @pytest.mark.verifies("PS-LEASE-HB-18", "PS-LEASE-HB-7")
+    def test_is_followed_by_a_renewal(self, worker: JobManager, counted: Counted) -> None:
+        assert work(worker, until=1)
+        assert counted.endings == [Ending.COMPLETED]
+        assert counted.lost_for == []
+
+    @pytest.mark.parametrize("stopped", [False, True])
+    @pytest.mark.verifies("PS-LEASE-HB-18")
+    def test_costs_no_execution_when_that_is_in_trouble(
+        self,
+        worker: JobManager,
+        counted: Counted,
+        troubled: Troubled,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        stopped: bool,
+    ) -> None:
+        monkeypatch.setattr(Troubled, "away", True)
+        outlast = troubled.on_acquired
+
+        def outlast_and_fail() -> None:
+            outlast()
+            troubled.acquiring = [StoreUnavailable("away, on purpose")] * 10_000
+            if stopped:
+                worker.stop_processing()
+
+        troubled.on_acquired = outlast_and_fail
+        assert work(worker, until=1)
+        assert (counted.endings, counted.lost_for) == ([Ending.RELEASED], [Loss.DEADLINE])
+        found = row(worker)
+        assert (found["status"], found["executions"], found["lease_token"]) == (JobStatus.QUEUED, 0, 1)
+
+    @pytest.mark.verifies("PS-LEASE-HB-18", "INV-SINGLE-HOLDER")
+    def test_changes_nothing_when_somebody_has_taken_the_job(
+        self, worker: JobManager, counted: Counted, troubled: Troubled, clock: VirtualClock
+    ) -> None:
+        outlast, taken = troubled.on_acquired, list[JobRow | None]()
+
+        def take() -> None:
+            outlast()
+            clock.tick(1)
+            with troubled.opened_again(replace(troubled.settings, advisory_locks=False)) as rival:
+                rival.update_job_status(1, "queued")
+                taken.append(rival.acquire_next_job())
+
+        troubled.on_acquired = take
+        assert work(worker, until=1)
+        assert counted.endings == [Ending.LOST]
+        assert taken == [row(worker)]
 
 
 class TestTrouble:

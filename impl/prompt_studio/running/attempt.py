@@ -15,6 +15,7 @@ from functools import partial
 from traceback import TracebackException
 from typing import Any, Final, TypeVar, cast
 
+from prompt_studio import values
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import DatabaseError, InputError, StoreUnavailable, TransientConflict
 from prompt_studio.jobs import JobRow, JobStatus, Outcome
@@ -65,6 +66,19 @@ class Ground:
         )
         return Claimed(job, self.heartbeat.watch(attempt, pace, asked_at=asked_at, leased_seconds=leased_seconds))
 
+    def renewed(self, job: JobRow, pace: Pace) -> Claimed:
+        """Renew the lease of a job that was leased before, to the length that its pace has, and keep it.
+
+        Raises:
+            JobStopped: there is none any more.
+            DatabaseError: trouble of the database.
+        """
+        asked_at, token = local_seconds(), values.fencing_token(job["lease_token"])
+        outcome = self.database.renew_job_lease(job["id"], pace.lease_seconds, lease_token=token)
+        if outcome.job is None:
+            raise JobStopped(loss(outcome) or "")
+        return self.leased(outcome.job, pace, asked_at=asked_at, leased_seconds=pace.lease_seconds)
+
     async def call(self, call: Callable[[], Answer]) -> Answer:
         """The answer of a call to the database, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.calls, call)
@@ -110,6 +124,7 @@ class Running:
         self.log: Final = AttemptLog(_log, self._attempt.facts)
         self._loop = asyncio.get_running_loop()
         self._handler: asyncio.Future[Any] | None = None
+        self._begun = False
         self._left: asyncio.Future[None] = self._loop.create_future()
 
     def stop(self, reason: str) -> None:
@@ -155,12 +170,7 @@ class Running:
         ending = Ending.LEFT
         self._ground.metrics.begun(self._attempt.job_type)
         try:
-            lost = self._ground.heartbeat.close_attempt(self._holding)
-            if lost is None:
-                how = await self._answered(await self._write(self._released), Ended(Ending.RELEASED))
-            else:
-                how = await self._lost(lost)
-            ending = how.ending
+            ending = (await self._given_back()).ending
         finally:
             self._end(ending, 0.0)
 
@@ -184,8 +194,10 @@ class Running:
             self._handler = self._loop.create_future()
             self._handler.cancel()
         elif self._registration.is_async:
+            self._begun = True
             self._handler = asyncio.ensure_future(self._awaited())
         else:
+            self._begun = True
             name = f"prompt-studio-job-{self._attempt.job_id}"
             self._handler = on_a_thread(name, self._called, log=self.log)
         either = asyncio.ensure_future(asyncio.wait({self._handler, self._left}, return_when=asyncio.FIRST_COMPLETED))
@@ -206,6 +218,8 @@ class Running:
 
     async def _close(self) -> Ended:
         """Write how it ended, unless the lease is lost."""
+        if not self._begun:
+            return await self._given_back()
         handler = cast("asyncio.Future[Any]", self._handler)
         if not handler.done():
             self.log.error("its handler does not end; its lease does")
@@ -232,6 +246,14 @@ class Running:
         except InputError as refused:  # the result is no JSON: nothing was sent
             return await self._failed(refused, retryable=False)
         return await self._answered(completed, Ended(Ending.COMPLETED, result))
+
+    async def _given_back(self) -> Ended:
+        """Release a job that did not run, also if only the deadline says that its lease is lost: the token tells."""
+        lost = self._ground.heartbeat.close_attempt(self._holding)
+        if lost is not None and lost is not Loss.DEADLINE:
+            return await self._lost(lost)
+        how = Ended(Ending.RELEASED, error=JobStopped(self.context.reason or STOPPING))
+        return await self._answered(await self._write(self._released), how)  # impl: PS-LEASE-HB-18
 
     def _note_late_end(self, handler: asyncio.Future[Any]) -> None:
         error = None if handler.cancelled() else handler.exception()

@@ -137,6 +137,7 @@ class Heartbeat:
         The call must return at once.
         """
         with self._changed:
+            self._expire(self._clock())
             holding.on_loss = on_loss
             if holding.loss is not None:
                 on_loss(holding.loss)

@@ -21,7 +21,7 @@ from prompt_studio.jobs import JobType
 from prompt_studio.metrics import Ending
 from prompt_studio.running.attempt import STOPPING, Claimed, Ended, Ground, Running
 from prompt_studio.running.beats import Pace
-from prompt_studio.running.handlers import Handlers, JobContext, Registration
+from prompt_studio.running.handlers import Handlers, JobContext, JobStopped, Registration
 from prompt_studio.running.heartbeat import local_seconds
 from prompt_studio.running.polling import SPREAD_MIN, Idle
 from prompt_studio.running.threads import ended, to_its_end
@@ -154,7 +154,13 @@ class Worker:
         )
         if job is None:
             return None
-        return self._ground.leased(job, paces[job["job_type"]], asked_at=asked_at, leased_seconds=lease_seconds)
+        pace = paces[job["job_type"]]
+        if local_seconds() >= asked_at + lease_seconds / 2:
+            # It took so long that the first beat might miss the end of a brief lease. What comes of it otherwise is
+            # found out by that beat, or by the release of a job that has not begun.
+            with suppress(JobStopped, StoreUnavailable, TransientConflict):
+                return self._ground.renewed(job, pace)
+        return self._ground.leased(job, pace, asked_at=asked_at, leased_seconds=lease_seconds)
 
     def _begin(self, running: Running) -> None:
         job = running.context.job
