@@ -247,7 +247,9 @@ class JobManager:
         return ended.result
 
     async def start_processing(self, max_concurrent: int = 3) -> bool:
-        """Acquire and run jobs, so many at once, until stopped. False: some handler did not end by then.
+        """Acquire and run jobs, so many at once, until stopped. False: the stop left a job to its lease.
+
+        Its handler did not end, or how it ended could not be written.
 
         Raises:
             InputError: there is no handler, or it processes already.
@@ -279,8 +281,8 @@ class JobManager:
     def stop_processing(self, grace_seconds: float | None = None) -> None:
         """Stop, from any thread: acquire no more, let handlers run on for so long, then release their jobs.
 
-        None is the manager's own grace time. Called again it stops at once; `start_processing` returns when all is
-        done.
+        None is the manager's own grace time. Called again it ends that time, and a third time the wait for a database
+        that does not answer; `start_processing` returns when all is done.
         """
         worker = self._worker
         if worker is not None:

@@ -241,7 +241,7 @@ class TestTrouble:
 
         seen = worker._metrics = Stopping()
         seen.stop_after, seen.stop = 1, worker.stop_processing  # if this machine stood still for all of the lease
-        assert asyncio.run(asyncio.wait_for(worker.start_processing(), LIMIT_SECONDS))
+        assert not asyncio.run(asyncio.wait_for(worker.start_processing(), LIMIT_SECONDS))
         assert seen.endings == [Ending.LOST]
         assert seen.lost_for == [Loss.DEADLINE]
         assert row(worker)["status"] is JobStatus.PROCESSING
@@ -289,7 +289,7 @@ class TestTrouble:
         monkeypatch.setattr(Troubled, "away", True)
         worker.register_handler("evaluation", handler, lease_seconds=1)
         worker.create_job("evaluation", 1, {})
-        assert work(worker, until=1)
+        assert not work(worker, until=1)
         assert counted.endings == [Ending.LOST]
         assert counted.lost_for == [Loss.DEADLINE]
         found = row(worker)

@@ -5,7 +5,15 @@ import threading
 
 import pytest
 
-from prompt_studio import JobContext, JobManager, JobStatus, JobStopped, StoreUnavailable
+from prompt_studio import (
+    JobContext,
+    JobManager,
+    JobStatus,
+    JobStopped,
+    SchemaError,
+    StoreUnavailable,
+    TransientConflict,
+)
 from prompt_studio.metrics import Ending
 from tests.conformance.working import LIMIT_SECONDS, Counted, Troubled, quick, row, work
 
@@ -130,6 +138,68 @@ class TestAStop:
         go_on.set()
         assert gone_on.wait(LIMIT_SECONDS)
         assert row(worker)["status"] is JobStatus.PROCESSING
+
+    @pytest.mark.verifies("PS-LEASE-HB-19")
+    def test_says_that_how_a_job_ended_was_not_written(
+        self, worker: JobManager, troubled: Troubled, counted: Counted
+    ) -> None:
+        @worker.register_handler("evaluation")
+        def handler(context: JobContext) -> None:
+            assert context.job_id
+            worker.stop_processing()
+
+        worker.create_job("evaluation", 1, {})
+        troubled.before = [SchemaError("changed by hand")]
+        assert not work(worker, until=9)
+        assert counted.endings == [Ending.LEFT]
+
+    @pytest.mark.parametrize("acquiring", [True, False], ids=["while acquiring", "while running"])
+    @pytest.mark.verifies("PS-LEASE-HB-19", "PS-LEASE-HB-9")
+    def test_repeats_a_release_for_a_while_and_says_that_it_was_in_vain(
+        self,
+        worker: JobManager,
+        troubled: Troubled,
+        counted: Counted,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        acquiring: bool,
+    ) -> None:
+        """The lease is an hour long."""
+
+        def handler(context: JobContext) -> None:
+            worker.stop_processing(0)
+            assert context.cancellation.wait(LIMIT_SECONDS)
+            context.raise_if_stopped()
+
+        monkeypatch.setattr("prompt_studio.running.polling.RELEASE_SECONDS_MAX", MOMENT_SECONDS)
+        troubled.releasing = [TransientConflict("locked, on purpose")] * 10_000
+        if acquiring:
+            troubled.on_acquired = worker.stop_processing
+        worker.register_handler("evaluation", handler, lease_seconds=3600)
+        worker.create_job("evaluation", 1, {})
+        assert not work(worker, until=9)
+        assert counted.endings == [Ending.LEFT]
+        assert counted.repeated > 0
+        assert row(worker)["status"] is JobStatus.PROCESSING
+        locks = troubled.get_lock_counts()
+        assert locks.acquired == locks.unlocked
+
+    @pytest.mark.verifies("PS-LEASE-HB-19")
+    def test_waits_for_no_answer_when_it_is_asked_for_a_third_time(
+        self, worker: JobManager, troubled: Troubled
+    ) -> None:
+        class Asking(Counted):
+            def closing_repeated(self, job_type: str) -> None:
+                super().closing_repeated(job_type)
+                worker.stop_processing()
+
+        worker._metrics = counted = Asking()
+        worker.register_handler("evaluation", quick, lease_seconds=3600)
+        worker.create_job("evaluation", 1, {})
+        troubled.before = [TransientConflict("locked, on purpose")] * 10_000
+        assert not work(worker, until=9)
+        assert counted.endings == [Ending.LEFT]
+        assert counted.repeated == 3
 
     @pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-12")
     def test_that_comes_while_a_job_is_acquired_releases_it(

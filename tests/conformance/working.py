@@ -65,6 +65,7 @@ class Troubled(PromptStudioDatabase):
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.failing: list[Exception] = []
+        self.releasing: list[Exception] = []
         self.acquiring: list[Exception] = []
         self.on_acquired: Callable[[], object] = lambda: None
         self.on_complete: Callable[[], object] = lambda: None
@@ -86,6 +87,8 @@ class Troubled(PromptStudioDatabase):
 
     def release_job(self, job_id: int, *, lease_token: int | None) -> Outcome:
         self.on_release()
+        if self.releasing:
+            raise self.releasing.pop(0)
         return super().release_job(job_id, lease_token=lease_token)
 
     def renew_job_lease(self, *arguments: Any, **named: Any) -> Outcome:  # noqa: ANN401 - passed on

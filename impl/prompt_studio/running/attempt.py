@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from traceback import TracebackException
 from typing import Any, Final, TypeVar, cast
@@ -20,12 +21,13 @@ from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import DatabaseError, InputError, StoreUnavailable, TransientConflict
 from prompt_studio.jobs import JobRow, JobStatus, Outcome
 from prompt_studio.metrics import Ending, Metrics
+from prompt_studio.running import polling
 from prompt_studio.running.attempt_log import AttemptLog
 from prompt_studio.running.beats import Loss, Pace, loss
 from prompt_studio.running.handlers import JobContext, JobStopped, NotRetryable, Registration
 from prompt_studio.running.heartbeat import Attempt, Heartbeat, Holding, local_seconds
 from prompt_studio.running.polling import CLOSING_PAUSE_SECONDS_MAX, doubled
-from prompt_studio.running.threads import ended, on_a_thread
+from prompt_studio.running.threads import ended, is_set_within, on_a_thread
 from prompt_studio.running.tokens import Tokens
 
 _log: Final = logging.getLogger("prompt_studio.worker")
@@ -48,6 +50,7 @@ class Ground:
         tokens: the attempts that were leased here.
         worker_id: who runs the jobs.
         spread: draws from 0.9 to 1.1.
+        hurried: set on the event loop when closing calls that get no answer are to be repeated no more.
     """
 
     database: PromptStudioDatabase
@@ -57,6 +60,7 @@ class Ground:
     tokens: Tokens
     worker_id: str
     spread: Callable[[], float]
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
     def leased(self, job: JobRow, pace: Pace, *, asked_at: float, leased_seconds: int) -> Claimed:
         """Keep the lease of a job that was leased by a call that began at `asked_at`."""
@@ -105,11 +109,13 @@ class Ended:
         ending: in a word.
         result: the handler's, if it completed.
         error: what `process_job` raises, if not.
+        is_left: nothing was written, and the row may still be leased to the attempt.
     """
 
     ending: Ending
     result: Any = None
     error: BaseException | None = None
+    is_left: bool = False
 
 
 class Running:
@@ -165,14 +171,16 @@ class Running:
             raise cancelled
         return how
 
-    async def give_back(self) -> None:
+    async def give_back(self) -> Ended:
         """Release the job, whose handler was not called."""
         ending = Ending.LEFT
         self._ground.metrics.begun(self._attempt.job_type)
         try:
-            ending = (await self._given_back()).ending
+            how = await self._given_back()
+            ending = how.ending
         finally:
             self._end(ending, 0.0)
+        return how
 
     def _end(self, ending: Ending, seconds: float) -> None:
         self._ground.heartbeat.forget(self._holding)
@@ -224,8 +232,7 @@ class Running:
         if not handler.done():
             self.log.error("its handler does not end; its lease does")
             handler.add_done_callback(self._note_late_end)
-            await self._forget()
-            return Ended(Ending.LEFT, error=JobStopped(self.context.reason or STOPPING))
+            return await self._leave()
         stopped = handler.cancelled()
         error = None if stopped else handler.exception()
         lost = self._ground.heartbeat.close_attempt(self._holding)
@@ -234,8 +241,7 @@ class Running:
                 self.log.info("what its handler raised meanwhile", exc_info=error)
             return await self._lost(lost)
         if self.context.reason is not None and (stopped or isinstance(error, JobStopped)):
-            how = Ended(Ending.RELEASED, error=JobStopped(self.context.reason))
-            return await self._answered(await self._write(self._released), how)
+            return await self._release()
         if stopped:
             error = RuntimeError("the handler was cancelled, and nobody had asked for it")
         if error is not None:
@@ -252,8 +258,7 @@ class Running:
         lost = self._ground.heartbeat.close_attempt(self._holding)
         if lost is not None and lost is not Loss.DEADLINE:
             return await self._lost(lost)
-        how = Ended(Ending.RELEASED, error=JobStopped(self.context.reason or STOPPING))
-        return await self._answered(await self._write(self._released), how)  # impl: PS-LEASE-HB-18
+        return await self._release()  # impl: PS-LEASE-HB-18
 
     def _note_late_end(self, handler: asyncio.Future[Any]) -> None:
         error = None if handler.cancelled() else handler.exception()
@@ -266,34 +271,45 @@ class Running:
         how = Ended(Ending.REQUEUED if requeued else Ending.FAILED, error=error)
         return await self._answered(outcome, how)
 
+    async def _release(self) -> Ended:
+        how = Ended(Ending.RELEASED, error=JobStopped(self.context.reason or STOPPING))
+        return await self._answered(await self._write(self._released, polling.RELEASE_SECONDS_MAX), how)
+
     async def _answered(self, outcome: Outcome | None, how: Ended) -> Ended:
-        """It ended so, if the database says so; None is no answer until the deadline."""
+        """It ended so, if the database says so; None is no answer for as long as one was waited for."""
         if outcome is None:
-            return await self._lost(self._ground.heartbeat.close_attempt(self._holding) or Loss.DEADLINE)
+            self.log.error("how it ended could not be written; its lease ends by itself")
+            deadline = self._ground.heartbeat.close_attempt(self._holding)
+            return await (self._leave() if deadline is None else self._lost(deadline))
         lost = loss(outcome)
         if lost is None:
             return how
-        return await self._lost(self._ground.heartbeat.lose(self._holding, lost))
+        return replace(await self._lost(self._ground.heartbeat.lose(self._holding, lost)), is_left=False)
 
     async def _lost(self, lost: Loss) -> Ended:
         await self._forget()
-        return Ended(Ending.LOST, error=JobStopped(lost))
+        return Ended(Ending.LOST, error=JobStopped(lost), is_left=lost is Loss.DEADLINE)
+
+    async def _leave(self) -> Ended:
+        await self._forget()
+        return Ended(Ending.LEFT, error=JobStopped(self.context.reason or STOPPING), is_left=True)
 
     async def _forget(self) -> None:
         token = self._attempt.lease_token
         await self._ground.call(partial(self._ground.database.forget_lease, self._attempt.job_id, lease_token=token))
 
-    async def _write(self, call: Callable[[], Outcome]) -> Outcome | None:
-        """The definite answer of a closing call; None if there was none until the lease's deadline."""
-        tries = 0
+    async def _write(self, call: Callable[[], Outcome], seconds: float = math.inf) -> Outcome | None:
+        """The definite answer of a closing call; None if there was none until the lease's deadline, or for so long."""
+        tries, limit = 0, local_seconds() + seconds
         while True:
             try:
                 return await self._ground.call(call)
             except (TransientConflict, StoreUnavailable) as trouble:  # impl: PS-LEASE-HB-9
                 self.log.warning("no answer yet: %s", trouble)
             pause = doubled(tries, CLOSING_PAUSE_SECONDS_MAX) * self._ground.spread()
-            await asyncio.sleep(max(0.0, min(pause, self._holding.deadline - local_seconds())))
-            if local_seconds() >= self._holding.deadline:
+            left = min(limit, self._holding.deadline) - local_seconds()
+            hurried = await is_set_within(self._ground.hurried, max(0.0, min(pause, left)))
+            if hurried or local_seconds() >= min(limit, self._holding.deadline):  # which a beat may have moved
                 return None
             self._ground.metrics.closing_repeated(self._attempt.job_type)
             tries += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -86,6 +87,14 @@ async def ended(
             if told is not None:
                 told()
     return cancelled
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event is set, as soon as it is, and at the latest after so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 async def to_its_end(work: Awaitable[Answer]) -> Answer:

@@ -18,16 +18,18 @@ from typing import Final
 
 from prompt_studio.errors import DatabaseError, StoreUnavailable, TransientConflict
 from prompt_studio.jobs import JobType
-from prompt_studio.metrics import Ending
 from prompt_studio.running.attempt import STOPPING, Claimed, Ended, Ground, Running
 from prompt_studio.running.beats import Pace
 from prompt_studio.running.handlers import Handlers, JobContext, JobStopped, Registration
 from prompt_studio.running.heartbeat import local_seconds
 from prompt_studio.running.polling import SPREAD_MIN, Idle
-from prompt_studio.running.threads import ended, to_its_end
+from prompt_studio.running.threads import ended, is_set_within, to_its_end
 
 _log: Final = logging.getLogger("prompt_studio.worker")
 _dice: Final = SystemRandom()
+
+HURRIED: Final = 3
+"""How often a worker is asked to stop until it waits for no answer that does not come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Worker:
         self._changed = asyncio.Event()
         self._stopping = False
         self._grace_ends = math.inf
+        self._asked = 0
         self._left = 0
         self._defect: BaseException | None = None
 
@@ -74,23 +77,29 @@ class Worker:
     def stop(self, grace_seconds: float | None = None) -> None:
         """Stop, from any thread, letting handlers run on for so long; None is as usual, and the second time not at all.
 
-        Of several ends of the grace time the soonest counts.
+        Of several ends of the grace time the soonest counts. From the third time on no closing call is repeated.
         """
         if grace_seconds is None:
+            self._asked += 1
             grace_seconds = 0 if self._stopping else self._habits.grace_seconds
         self._grace_ends = min(self._grace_ends, local_seconds() + grace_seconds)
         self._stopping = True
         self.wake()
+        if self._asked >= HURRIED:
+            self._set(self._ground.hurried)
 
     def wake(self) -> None:
         """Look again at once, from any thread: there may be a job, or something else to do."""
+        self._set(self._changed)
+
+    def _set(self, event: asyncio.Event) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._changed.set)
+            self._loop.call_soon_threadsafe(event.set)
         except RuntimeError:
-            _log.debug("a worker was woken after its event loop had ended")
+            _log.debug("a worker was told after its event loop had ended")
 
     async def run(self) -> bool:
-        """Work until stopped. False: a handler did not end, and its job's lease ends by itself.
+        """Work until stopped. False: the stop left a job to its lease, which ends by itself.
 
         A cancellation is a stop without a grace time, and is obeyed when that is done.
         """
@@ -141,7 +150,8 @@ class Worker:
             self._ground.metrics.claimed(claimed.job)
             running = Running(self._ground, self._handlers[claimed.job["job_type"]], claimed)
         if running is not None and (self._stopping or cancelled is not None):  # impl: PS-LEASE-HB-12
-            await to_its_end(running.give_back())
+            given_back = await to_its_end(running.give_back())
+            self._left += given_back.is_left
             running = None
         if cancelled is not None:
             raise cancelled
@@ -176,9 +186,11 @@ class Worker:
             running.log.error("it ended, and that was not written", exc_info=error)
             if not isinstance(error, DatabaseError):  # a defect, and not trouble of one job
                 self._defect = error
-                self.stop()
+                if not self._stopping:
+                    self.stop()
+            self._left += self._stopping
         elif not task.cancelled():
-            self._left += task.result().ending is Ending.LEFT
+            self._left += self._stopping and task.result().is_left  # impl: PS-LEASE-HB-19
         self._changed.set()
 
     async def _end(self) -> bool:
@@ -205,7 +217,4 @@ class Worker:
             await self._is_changed_within(left)
 
     async def _is_changed_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        return self._changed.is_set()
+        return await is_set_within(self._changed, seconds)
