@@ -100,12 +100,13 @@ class Stage:
 def stage(database: PromptStudioDatabase, store: Store, clock: VirtualClock) -> Iterator[Stage]:
     assert database.count_jobs() == 0
     told, beats = Told(), Troubled(store)
-    heartbeat = Heartbeat(beats, metrics=told, clock=lambda: made.local, spread=lambda: 1)
+    heartbeat = Heartbeat(lambda: beats, metrics=told, clock=lambda: made.local, spread=lambda: 1)
     made = Stage(heartbeat, told, clock, beats)
     heartbeat.start()
     yield made
     beats.way.set()
     heartbeat.close()
+    beats.close()
 
 
 Acquire = Callable[[], JobRow | None]

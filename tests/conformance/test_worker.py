@@ -72,19 +72,40 @@ class TestAWorker:
         assert work(worker, until=1)
         assert row(worker)["status"] is JobStatus.COMPLETED
 
-    def test_claims_with_the_shortest_lease_and_brings_each_job_to_its_own(self, worker: JobManager) -> None:
-        leases = []
+    @pytest.mark.verifies("PS-LEASE-HB-1")
+    def test_claims_with_the_shortest_lease_and_brings_each_job_to_its_own(
+        self, worker: JobManager, counted: Counted
+    ) -> None:
+        def leased_seconds(job: JobRow) -> float:
+            assert job["leased_until"] is not None
+            assert job["started_at"] is not None
+            return (job["leased_until"] - job["started_at"]).total_seconds()
 
+        @worker.register_handler("evaluation", lease_seconds=3000)
         def handler(context: JobContext) -> None:
-            until = row(worker, context.job_id)["leased_until"]
-            assert until is not None
-            assert context.job["started_at"] is not None
-            leases.append(round((until - context.job["started_at"]).total_seconds()))
+            until(lambda: leased_seconds(row(worker, context.job_id)) == 3000)
 
-        worker.register_handler("evaluation", handler, lease_seconds=10)
+        worker.register_handler("generation", quick, lease_seconds=300)
+        for job_type in ("evaluation", "generation"):
+            worker.create_job(job_type, 1, {})
+        assert work(worker, until=2)
+        assert [leased_seconds(job) for job in counted.claims] == [300, 300]
+
+    @pytest.mark.verifies("PS-LEASE-HB-6")
+    def test_takes_no_handler_while_it_works(self, worker: JobManager) -> None:
+        refused: list[str] = []
+
+        @worker.register_handler("evaluation")
+        def handler(context: JobContext) -> None:
+            assert context.job_id
+            with pytest.raises(InputError, match="comes too late") as error:
+                worker.register_handler("generation", quick, lease_seconds=1)
+            refused.append(str(error.value))
+
         worker.create_job("evaluation", 1, {})
         assert work(worker, until=1)
-        assert leases == [10]
+        assert len(refused) == 1
+        worker.register_handler("generation", quick, lease_seconds=1)
 
     def test_needs_a_handler(self, worker: JobManager) -> None:
         with pytest.raises(InputError, match="no handler for any type"):

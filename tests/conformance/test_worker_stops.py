@@ -15,7 +15,8 @@ from prompt_studio import (
     TransientConflict,
 )
 from prompt_studio.metrics import Ending
-from tests.conformance.working import LIMIT_SECONDS, Counted, Troubled, quick, row, work
+from prompt_studio.running.worker import Worker
+from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled, quick, row, work
 
 pytestmark = pytest.mark.conformance
 
@@ -268,12 +269,52 @@ class TestAStop:
         assert row(worker)["status"] is JobStatus.COMPLETED
         assert counted.endings == []
 
-    def test_before_the_start_is_no_stop(self, worker: JobManager) -> None:
-        worker.stop_processing()
+    @pytest.mark.verifies("PS-LEASE-HB-20", "PS-LEASE-HB-11")
+    def test_before_the_start_counts_for_it_and_for_no_other(self, worker: JobManager) -> None:
+        async def play() -> bool:
+            starting = asyncio.create_task(worker.start_processing())
+            worker.stop_processing()
+            return await asyncio.wait_for(starting, LIMIT_SECONDS)
+
         worker.register_handler("evaluation", quick)
         worker.create_job("evaluation", 1, {})
+        assert asyncio.run(play())
+        assert row(worker)["status"] is JobStatus.QUEUED
         assert work(worker, until=1)
         assert row(worker)["status"] is JobStatus.COMPLETED
+
+    @pytest.mark.verifies("PS-LEASE-HB-20")
+    def test_by_another_thread_at_any_moment_of_the_start_is_heard(
+        self, worker: JobManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While the worker is put to work, when it is neither not there nor there."""
+        put_to_work = worker._put_to_work
+
+        def stopped_between(made: Worker) -> None:
+            thread = threading.Thread(target=worker.stop_processing)
+            with worker._turn:
+                thread.start()
+                put_to_work(made)
+            thread.join(LIMIT_SECONDS)
+
+        monkeypatch.setattr(worker, "_put_to_work", stopped_between)
+        worker.register_handler("evaluation", quick)
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=9)
+        assert row(worker)["status"] is JobStatus.QUEUED
+
+    @pytest.mark.verifies("PS-LEASE-HB-11")
+    def test_ends_at_the_soonest_of_several_ends(self, worker: JobManager, counted: Counted) -> None:
+        @worker.register_handler("evaluation")
+        def handler(context: JobContext) -> None:
+            worker.stop_processing(0)
+            worker.stop_processing(NEVER)
+            assert context.cancellation.wait(LIMIT_SECONDS)
+            context.raise_if_stopped()
+
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=9)
+        assert counted.endings == [Ending.RELEASED]
 
     def test_tells_whoever_processes_a_job_by_itself(self, worker: JobManager) -> None:
         """`process_job` is stopped by cancelling it, and what it runs can be told to stop by its context."""

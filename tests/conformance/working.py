@@ -7,9 +7,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from prompt_studio import JobContext, JobManager, JobRow, Metrics, Outcome, PromptStudioDatabase, StoreUnavailable
+from prompt_studio import (
+    JobContext,
+    JobManager,
+    JobRow,
+    Metrics,
+    Outcome,
+    PromptStudioDatabase,
+    Settings,
+    StoreUnavailable,
+)
 from prompt_studio.metrics import Ending
 
 AT_ONCE: Final = 3
@@ -26,6 +35,7 @@ class Counted(Metrics):
     def __init__(self) -> None:
         self.endings: list[Ending] = []
         self.lost_for: list[str] = []
+        self.renewals = 0
         self.repeated = 0
         self.claims_failed = 0
         self.claims: list[JobRow] = []
@@ -41,6 +51,11 @@ class Counted(Metrics):
         self.endings.append(ending)
         if len(self.endings) == self.stop_after:
             self.stop()
+
+    def renewed(self, job_type: str, *, late: bool) -> None:
+        assert job_type
+        assert not late
+        self.renewals += 1
 
     def lost(self, job_type: str, reason: str) -> None:
         assert job_type
@@ -66,10 +81,20 @@ class Troubled(PromptStudioDatabase):
         self.after: list[Exception] = []
         self.failing: list[Exception] = []
         self.releasing: list[Exception] = []
+        self.renewing: list[Exception] = []
+        self.opening: list[Exception] = []
+        self.opened_by: list[str] = []
         self.acquiring: list[Exception] = []
         self.on_acquired: Callable[[], object] = lambda: None
         self.on_complete: Callable[[], object] = lambda: None
         self.on_release: Callable[[], object] = lambda: None
+        self.on_renew: Callable[[], object] = lambda: None
+
+    def opened_again(self, settings: Settings) -> Self:
+        self.opened_by.append(threading.current_thread().name)
+        if self.opening:
+            raise self.opening.pop(0)
+        return super().opened_again(settings)
 
     def complete_job(self, job_id: int, *, lease_token: int | None, result: object = None) -> Outcome:
         self.on_complete()
@@ -94,6 +119,9 @@ class Troubled(PromptStudioDatabase):
     def renew_job_lease(self, *arguments: Any, **named: Any) -> Outcome:  # noqa: ANN401 - passed on
         if type(self).away:
             raise StoreUnavailable("away, on purpose")
+        self.on_renew()
+        if self.renewing:
+            raise self.renewing.pop(0)
         return super().renew_job_lease(*arguments, **named)
 
     def acquire_next_job(self, **named: Any) -> JobRow | None:  # noqa: ANN401 - passed on

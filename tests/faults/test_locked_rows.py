@@ -47,7 +47,7 @@ def test_rows_that_others_have_locked_cost_no_other_job_its_lease(
     def note(kind: str, loss: Loss) -> None:
         lost.append((kind, loss))
 
-    heartbeat = Heartbeat(beating_database(served, pace(LEASE, None)), metrics=told)
+    heartbeat = Heartbeat(partial(beating_database, served, pace(LEASE, None)), metrics=told)
     for _ in range(LOCKED + FREE):
         served.create_job("evaluation", 1, {})
     for number in range(LOCKED + FREE):

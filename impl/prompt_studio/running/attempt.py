@@ -65,9 +65,7 @@ class Ground:
     def leased(self, job: JobRow, pace: Pace, *, asked_at: float, leased_seconds: int) -> Claimed:
         """Keep the lease of a job that was leased by a call that began at `asked_at`."""
         self.tokens.leased(job["id"], job["lease_token"])
-        attempt = Attempt(
-            job_id=job["id"], job_type=job["job_type"], lease_token=job["lease_token"], worker_id=self.worker_id
-        )
+        attempt = self._attempt(job)
         return Claimed(job, self.heartbeat.watch(attempt, pace, asked_at=asked_at, leased_seconds=leased_seconds))
 
     def renewed(self, job: JobRow, pace: Pace) -> Claimed:
@@ -83,9 +81,32 @@ class Ground:
             raise JobStopped(loss(outcome) or "")
         return self.leased(outcome.job, pace, asked_at=asked_at, leased_seconds=pace.lease_seconds)
 
+    async def taken_over(self, job: JobRow, pace: Pace) -> Claimed:
+        """The same, off the event loop, and repeated in trouble for as long as a lease is, unless it is hurried.
+
+        Raises:
+            JobStopped: there is none any more.
+            DatabaseError: trouble of the database, for all that time or not worth repeating.
+        """
+        tries, limit = 0, local_seconds() + pace.lease_seconds
+        while True:
+            try:
+                return await self.call(partial(self.renewed, job, pace))
+            except (TransientConflict, StoreUnavailable) as trouble:
+                pause = doubled(tries, CLOSING_PAUSE_SECONDS_MAX) * self.spread()
+                AttemptLog(_log, self._attempt(job).facts).warning("it cannot begin yet: %s", trouble)
+                if local_seconds() + pause >= limit or await is_set_within(self.hurried, pause):
+                    raise
+            tries += 1
+
     async def call(self, call: Callable[[], Answer]) -> Answer:
         """The answer of a call to the database, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.calls, call)
+
+    def _attempt(self, job: JobRow) -> Attempt:
+        return Attempt(
+            job_id=job["id"], job_type=job["job_type"], lease_token=job["lease_token"], worker_id=self.worker_id
+        )
 
 
 @dataclass(frozen=True, slots=True)

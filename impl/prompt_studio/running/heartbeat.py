@@ -94,14 +94,18 @@ class Heartbeat:
 
     def __init__(
         self,
-        database: PromptStudioDatabase,
+        open_database: Callable[[], PromptStudioDatabase],
         *,
         metrics: Metrics,
         clock: Callable[[], float] = local_seconds,
         spread: Callable[[], float] = draw_spread,
     ) -> None:
-        """Take a database that nobody else uses; it is closed with the heartbeat."""
-        self._database = database
+        """Beat on a database that nobody else uses: it is opened by the first beat, and closed with the heartbeat.
+
+        So to begin is no call to the database, and trouble in opening it is that of a beat.
+        """
+        self._open_database = open_database
+        self._database: PromptStudioDatabase | None = None
         self._metrics = metrics
         self._clock = clock
         self._spread = spread
@@ -176,7 +180,8 @@ class Heartbeat:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(JOIN_SECONDS_MAX)
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
 
     # The thread that beats
 
@@ -199,6 +204,8 @@ class Heartbeat:
         """Renew one lease, and note what came of it."""
         attempt, asked_at = holding.attempt, self._clock()  # impl: PS-LEASE-HB-1, PS-LEASE-HB-2
         try:
+            if self._database is None:
+                self._database = self._open_database()
             outcome = self._database.renew_job_lease(
                 attempt.job_id, holding.beat.pace.lease_seconds, lease_token=attempt.lease_token
             )

@@ -55,6 +55,7 @@ class Worker:
     def __init__(
         self, ground: Ground, handlers: Handlers, pace_of: Callable[[Registration], Pace], habits: Habits
     ) -> None:
+        """Work with these handlers, which stay as they are for as long as it does."""
         self._ground = ground
         self._handlers = handlers
         self._pace_of = pace_of
