@@ -16,7 +16,7 @@ from functools import partial
 from random import SystemRandom
 from typing import Final
 
-from prompt_studio.errors import DatabaseError, StoreUnavailable, TransientConflict
+from prompt_studio.errors import DatabaseError, StoreUnavailable, TransientConflict, UnreadableJob
 from prompt_studio.jobs import JobType
 from prompt_studio.running.attempt import STOPPING, Claimed, Ended, Ground, Running
 from prompt_studio.running.beats import Pace
@@ -102,17 +102,25 @@ class Worker:
     async def run(self) -> bool:
         """Work until stopped. False: the stop left a job to its lease, which ends by itself.
 
-        A cancellation is a stop without a grace time, and is obeyed when that is done.
+        A cancellation is a stop without a grace time, and is obeyed when that is done. Trouble of the database that is
+        no use in waiting for is a stop like any other, since what runs may come to its end; a defect is one at once.
         """
         try:
             await self._work()
-        except BaseException:
-            self.stop(0)
-            await to_its_end(self._end())
+        except BaseException as error:
+            if not isinstance(error, DatabaseError):
+                self.stop(0)
+            elif not self._stopping:
+                self.stop()
+            await self._ended_in_order()
             raise
+        return await self._ended_in_order()
+
+    async def _ended_in_order(self) -> bool:
         ending = asyncio.ensure_future(self._end())
         cancelled = await ended(ending, told=partial(self.stop, 0))
         if cancelled is not None:
+            ending.exception()  # seen, though it is the cancellation that is raised
             raise cancelled
         return ending.result()
 
@@ -143,7 +151,7 @@ class Worker:
         running = None
         try:
             claimed = claim.result()
-        except (TransientConflict, StoreUnavailable) as error:
+        except (TransientConflict, StoreUnavailable, UnreadableJob) as error:
             _log.warning("no job could be acquired: %s", error, extra={"worker_id": self._ground.worker_id})
             self._ground.metrics.claim_failed()
             claimed = None
@@ -160,9 +168,13 @@ class Worker:
 
     def _acquire(self, lease_seconds: int, paces: Mapping[JobType, Pace]) -> Claimed | None:
         asked_at = local_seconds()
-        job = self._ground.database.acquire_next_job(
-            worker_id=self._ground.worker_id, lease_seconds=lease_seconds, job_types=list(paces)
-        )
+        try:
+            job = self._ground.database.acquire_next_job(
+                worker_id=self._ground.worker_id, lease_seconds=lease_seconds, job_types=list(paces)
+            )
+        except UnreadableJob as unreadable:
+            self._fail(unreadable)
+            raise
         if job is None:
             return None
         pace = paces[job["job_type"]]
@@ -172,6 +184,16 @@ class Worker:
             with suppress(JobStopped, StoreUnavailable, TransientConflict):
                 return self._ground.renewed(job, pace)
         return self._ground.leased(job, pace, asked_at=asked_at, leased_seconds=lease_seconds)
+
+    def _fail(self, job: UnreadableJob) -> None:
+        """Fail a job that was claimed and that nobody can run, for good: it would be each worker's next one."""
+        try:
+            with suppress(UnreadableJob):  # so is the answer; the call was carried out
+                self._ground.database.fail_job(  # impl: PS-LEASE-HB-21
+                    job.job_id, lease_token=job.lease_token, error_message=str(job), retryable=False
+                )
+        finally:
+            self._ground.database.forget_lease(job.job_id, lease_token=job.lease_token)
 
     def _begin(self, running: Running) -> None:
         job = running.context.job
