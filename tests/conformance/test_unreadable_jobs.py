@@ -68,7 +68,7 @@ class TestARowThatCannotBeRead:
 
 
 class TestAWorker:
-    @pytest.mark.verifies("PS-LEASE-HB-21")
+    @pytest.mark.verifies("PS-LEASE-HB-24")
     def test_fails_a_job_that_cannot_be_read_and_goes_on(
         self,
         worker: JobManager,
@@ -92,7 +92,7 @@ class TestAWorker:
         assert locks.acquired == locks.unlocked
         assert locks.unlock_errors == 0
 
-    @pytest.mark.verifies("PS-LEASE-HB-21", "PS-LEASE-HB-11")
+    @pytest.mark.verifies("PS-LEASE-HB-24", "PS-LEASE-HB-11")
     def test_that_can_acquire_no_more_lets_what_runs_come_to_its_end(
         self, worker: JobManager, counted: Counted, troubled: Troubled
     ) -> None:

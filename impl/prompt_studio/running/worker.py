@@ -189,7 +189,7 @@ class Worker:
         """Fail a job that was claimed and that nobody can run, for good: it would be each worker's next one."""
         try:
             with suppress(UnreadableJob):  # so is the answer; the call was carried out
-                self._ground.database.fail_job(  # impl: PS-LEASE-HB-21
+                self._ground.database.fail_job(  # impl: PS-LEASE-HB-24
                     job.job_id, lease_token=job.lease_token, error_message=str(job), retryable=False
                 )
         finally:
