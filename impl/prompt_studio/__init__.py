@@ -29,6 +29,7 @@ from prompt_studio.errors import (
     SchemaError,
     StoreUnavailable,
     TransientConflict,
+    UnreadableJob,
 )
 from prompt_studio.job_manager import JobManager
 from prompt_studio.jobs import (
@@ -91,5 +92,6 @@ __all__ = [
     "Settings",
     "StoreUnavailable",
     "TransientConflict",
+    "UnreadableJob",
     "migrate",
 ]

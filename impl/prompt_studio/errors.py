@@ -24,6 +24,20 @@ class MissingReference(DatabaseError):
     """What the new row is to refer to is not there, or was deleted: nothing was made."""
 
 
+class UnreadableJob(DatabaseError):
+    """A job's row holds what cannot be read; whatever was asked of it has been done all the same.
+
+    Attributes:
+        job_id: which job.
+        lease_token: the fencing token that its row has, by which it can still be closed.
+    """
+
+    def __init__(self, message: str, *, job_id: int, lease_token: int) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.lease_token = lease_token
+
+
 class IdempotencyMismatch(DatabaseError):
     """The key stands for the entity of another request: nothing was made. Use a new key for a new request."""
 

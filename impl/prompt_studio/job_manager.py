@@ -6,8 +6,10 @@ call for each attempt. What a worker does is in `prompt_studio.running`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -22,11 +24,12 @@ from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import InputError
 from prompt_studio.jobs import JobRow, JobStats, JobStatus
 from prompt_studio.metrics import Metrics
-from prompt_studio.running.attempt import Claimed, Ground, Running
-from prompt_studio.running.beats import Pace, loss, pace
-from prompt_studio.running.handlers import AnyHandler, Handlers, JobContext, JobStopped, Registration
-from prompt_studio.running.heartbeat import Heartbeat, beating_database, draw_spread, local_seconds
-from prompt_studio.running.threads import to_its_end
+from prompt_studio.running.attempt import Ground, Running
+from prompt_studio.running.beats import Pace, pace
+from prompt_studio.running.handlers import AnyHandler, Handlers, JobContext, Registration
+from prompt_studio.running.heartbeat import Heartbeat, beating_database, draw_spread
+from prompt_studio.running.threads import ended, to_its_end
+from prompt_studio.running.tokens import Tokens
 from prompt_studio.running.wake_up import WakeUp
 from prompt_studio.running.worker import Habits, Worker
 
@@ -83,10 +86,13 @@ class JobManager:
         self._settle_seconds = values.number("settle_seconds", settle_seconds, 0, SECONDS_MAX)
         self._metrics = Metrics() if metrics is None else metrics
         self._handlers = Handlers()
+        # Of the three below. It is one that a signal's handler may take again, in the middle of whatever holds it.
+        self._turn = threading.RLock()
         self._worker: Worker | None = None
         self._working = False
         self._stop_asked: list[float | None] = []
         self._alone: list[JobContext] = []
+        self._tokens = Tokens()
 
     # Jobs at rest
 
@@ -137,21 +143,26 @@ class JobManager:
     ) -> bool:
         """Whether the job is now where the caller wants it.
 
-        A job that this manager runs is closed under its attempt's token; any other one is moved as operators do.
+        A job that was leased to this manager, and that it has not closed, is closed under that attempt's token, also
+        when somebody else has taken it since: then this is refused. Any other one is moved as operators do.
         """
         wanted = values.word("status", status, JobStatus)
-        tokens = [context.lease_token for context in self.running_jobs() if context.job_id == job_id]
-        return (
-            self.db.update_job_status(
-                job_id,
-                wanted,
-                error_message=error_message,
-                result=result,
-                lease_token=tokens[-1] if tokens and wanted in _UNDER_LEASE else None,
-                worker_id=self.worker_id,
-            )
-            is not None
+        token = self._tokens.of(job_id) if wanted in _UNDER_LEASE else None  # impl: PS-LEASE-HB-17
+        row = self.db.update_job_status(
+            job_id,
+            wanted,
+            error_message=error_message,
+            result=result,
+            lease_token=token,
+            worker_id=self.worker_id,
         )
+        if row is None:
+            return False
+        if wanted is JobStatus.PROCESSING:
+            self._tokens.leased(job_id, row["lease_token"])
+        elif token is not None and all(context.job_id != job_id for context in self.running_jobs()):
+            self._tokens.closed(job_id, token)
+        return True
 
     def cancel_job(self, job_id: int, reason: str | None = None) -> bool:
         """Whether the job is cancelled; one that completed or failed is not. Its handler learns it within one beat."""
@@ -191,7 +202,8 @@ class JobManager:
             lease_seconds: for how long these jobs are leased at a time; None is the database's setting.
 
         Raises:
-            InputError: an argument breaks its rule, or the heartbeat would not reach the end of such a lease.
+            InputError: an argument breaks its rule, the heartbeat would not reach the end of such a lease, or the
+                manager processes jobs: how it claims and beats was settled by the handlers that it began with.
         """
         if handler is None:
             return partial(self.register_handler, job_type, lease_seconds=lease_seconds)
@@ -208,7 +220,10 @@ class JobManager:
                 wanted,
                 extra={"worker_id": self.worker_id},
             )
-        self._handlers.register(wanted, handler, lease_seconds=lease_seconds)
+        with self._turn:
+            if self._working:
+                raise InputError(f"the handler of {wanted} jobs comes too late: register it before start_processing")
+            self._handlers.register(wanted, handler, lease_seconds=lease_seconds)
         return handler
 
     def register_handlers(self, handlers: Handlers) -> None:
@@ -219,11 +234,13 @@ class JobManager:
     def get_next_job(self) -> JobRow | None:
         """The best job of a type that has a handler (of any, while none has), leased to this worker; or None.
 
-        Whoever calls this must pass the row to `process_job`, or keep its lease and close it with its token.
+        Whoever calls this must pass the row to `process_job`, or keep its lease and close it: with its token, or by
+        `update_job_status`, which knows it.
         """
         row = self.db.acquire_next_job(worker_id=self.worker_id, job_types=list(self._handlers) or None)
         if row is None:
             return None
+        self._tokens.leased(row["id"], row["lease_token"])
         self._metrics.claimed(row)
         return _with_texts(row)
 
@@ -234,7 +251,7 @@ class JobManager:
             InputError: its type has no handler, or it is not leased.
             JobStopped: its lease is not ours any more, and nothing was written; or its handler was stopped, and it was
                 released.
-            DatabaseError: trouble of the database.
+            DatabaseError: trouble of the database; before the handler began it was waited for as long as the lease is.
             Exception: what the handler raised; the job is queued again, or has failed.
         """
         registration = self._handlers.get(job["job_type"])
@@ -242,36 +259,44 @@ class JobManager:
             raise InputError(f"there is no handler for {job['job_type']} jobs: register one")
         kept = self._pace_of(registration)
         async with self._grounded(kept, threads=2) as ground:
-            running = Running(ground, registration, await to_its_end(ground.call(partial(_leased, ground, job, kept))))
+            taking = asyncio.ensure_future(ground.taken_over(job, kept))
+            cancelled = await ended(taking, told=ground.hurried.set)
+            if cancelled is not None:
+                if taking.exception() is None:
+                    await to_its_end(Running(ground, registration, taking.result()).give_back())
+                raise cancelled
+            running = Running(ground, registration, taking.result())
             self._alone.append(running.context)
             try:
-                ended = await running.run()
+                how = await running.run()
             finally:
                 self._alone.remove(running.context)
-        if ended.error is not None:
-            raise ended.error
-        return ended.result
+        if how.error is not None:
+            raise how.error
+        return how.result
 
     async def start_processing(self, max_concurrent: int = 3) -> bool:
-        """Acquire and run jobs, so many at once, until stopped. False: some handler did not end by then.
+        """Acquire and run jobs, so many at once, until stopped. False: the stop left a job to its lease.
+
+        Its handler did not end, or how it ended could not be written.
 
         Raises:
             InputError: there is no handler, or it processes already.
             DatabaseError: trouble of the database that is no use in waiting for; what ran was stopped in order.
         """
         values.whole_number("max_concurrent", max_concurrent, 1, CONCURRENCY_MAX)
-        if not self._handlers:
-            raise InputError("there is no handler for any type of job: register one")
-        if self._working:
-            raise InputError("this manager processes jobs already: stop it first, or use another one")
-        self._working, self._stop_asked = True, []
+        with self._turn:
+            if not self._handlers:
+                raise InputError("there is no handler for any type of job: register one")
+            if self._working:
+                raise InputError("this manager processes jobs already: stop it first, or use another one")
+            self._working = True
         try:
             fastest = min((self._pace_of(one) for one in self._handlers.values()), key=lambda kept: kept.beat_seconds)
             async with self._grounded(fastest, threads=max_concurrent + 1) as ground:
                 habits = Habits(max_concurrent, self._poll_seconds, self._grace_seconds, self._settle_seconds)
-                worker = self._worker = Worker(ground, self._handlers, self._pace_of, habits)
-                for grace_seconds in self._stop_asked:
-                    worker.stop(grace_seconds)
+                worker = Worker(ground, self._handlers, self._pace_of, habits)
+                self._put_to_work(worker)
                 listener = self.db.listener()
                 wake_up = None if listener is None else WakeUp(listener, worker.wake)
                 try:
@@ -280,19 +305,29 @@ class JobManager:
                     if wake_up is not None:
                         await to_its_end(ground.call(wake_up.close))
         finally:
-            self._working, self._worker = False, None
+            with self._turn:
+                self._working, self._worker = False, None
 
     def stop_processing(self, grace_seconds: float | None = None) -> None:
         """Stop, from any thread: acquire no more, let handlers run on for so long, then release their jobs.
 
-        None is the manager's own grace time. Called again it stops at once; `start_processing` returns when all is
-        done.
+        None is the manager's own grace time. Called again it ends that time, and a third time the wait for a database
+        that does not answer; `start_processing` returns when all is done. While nothing is processed it counts for the
+        next `start_processing`, which then returns at once: it may have been called by then, and not have begun.
         """
-        worker = self._worker
-        if worker is not None:
-            worker.stop(grace_seconds)
-        elif self._working:
-            self._stop_asked.append(grace_seconds)
+        with self._turn:
+            if self._worker is None:
+                self._stop_asked.append(grace_seconds)
+            else:
+                self._worker.stop(grace_seconds)
+
+    def _put_to_work(self, worker: Worker) -> None:
+        with self._turn:
+            self._worker = worker
+            if self._stop_asked:  # impl: PS-LEASE-HB-20
+                _log.info("stopped before it began", extra={"worker_id": self.worker_id})
+            while self._stop_asked:
+                worker.stop(self._stop_asked.pop(0))
 
     def running_jobs(self) -> list[JobContext]:
         """What this manager runs now, with what the handlers said last of their progress."""
@@ -310,8 +345,9 @@ class JobManager:
             ground = Ground(
                 database=self.db,
                 calls=calls,
-                heartbeat=Heartbeat(beating_database(self.db, kept), metrics=self._metrics),
+                heartbeat=Heartbeat(partial(beating_database, self.db, kept), metrics=self._metrics),
                 metrics=self._metrics,
+                tokens=self._tokens,
                 worker_id=self.worker_id,
                 spread=draw_spread,
             )
@@ -320,15 +356,6 @@ class JobManager:
                 yield ground
             finally:
                 await to_its_end(ground.call(ground.heartbeat.close))
-
-
-def _leased(ground: Ground, job: JobRow, kept: Pace) -> Claimed:
-    """A job that was leased before: it is renewed, which brings the lease to its length, and says if there is any."""
-    asked_at, token = local_seconds(), values.fencing_token(job["lease_token"])
-    outcome = ground.database.renew_job_lease(job["id"], kept.lease_seconds, lease_token=token)
-    if outcome.job is None:
-        raise JobStopped(loss(outcome) or "")
-    return ground.leased(outcome.job, kept, asked_at=asked_at, leased_seconds=kept.lease_seconds)
 
 
 def _with_texts(row: JobRow) -> JobRow:

@@ -22,7 +22,7 @@ class Ending(StrEnum):
     LOST = "lost"
     """Its lease was lost, and nothing was written."""
     LEFT = "left"
-    """Its handler did not end by a stop: its lease ends by itself."""
+    """Its handler did not end by a stop, or what it came to could not be written: its lease ends by itself."""
 
 
 class Metrics:

@@ -9,7 +9,7 @@ import pytest
 from prompt_studio import JobManager, JobRow, PromptStudioDatabase
 from tests.conformance.stores import Door, PostgresStore, Store, postgres_store, sqlite_store
 from tests.conformance.virtual_time import VirtualClock
-from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled
+from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled, each_line_has_its_facts
 from tests.harness.postgres_server import Server
 
 FULL_BACK_OFF = 1000
@@ -127,10 +127,16 @@ def counted() -> Counted:
 
 
 @pytest.fixture
-def worker(troubled: Troubled, counted: Counted) -> JobManager:
+def worker(troubled: Troubled, counted: Counted) -> Iterator[JobManager]:
     """A manager for real work, which a test stops by what `counted` counts."""
     manager = JobManager(
         troubled, worker_id="me", poll_seconds=0.05, grace_seconds=NEVER, settle_seconds=LIMIT_SECONDS, metrics=counted
     )
     counted.stop = manager.stop_processing
-    return manager
+    with each_line_has_its_facts():
+        yield manager
+
+
+@pytest.fixture
+def manager(database: PromptStudioDatabase) -> JobManager:
+    return JobManager(database, worker_id="me")

@@ -52,20 +52,22 @@ class TestPace:
 
 class TestTheFirstBeat:
     def test_comes_after_one_interval(self) -> None:
-        assert first_beat(Pace(LEASE, 20), 100, LEASE, 1) == Beat(Pace(LEASE, 20), due=120, deadline=160)
+        assert first_beat(Pace(LEASE, 20), 100, LEASE, 1) == Beat(
+            Pace(LEASE, 20), due=120, deadline=160, leased_seconds=LEASE
+        )
 
     def test_comes_at_once_where_the_claim_was_for_less_than_the_lease(self) -> None:
-        assert first_beat(Pace(LEASE, 20), 100, 5, 1) == Beat(Pace(LEASE, 20), due=100, deadline=105)
+        assert first_beat(Pace(LEASE, 20), 100, 5, 1) == Beat(Pace(LEASE, 20), due=100, deadline=105, leased_seconds=5)
 
 
 class TestAnAnsweredBeat:
     @pytest.mark.verifies("PS-LEASE-HB-7")
     def test_moves_the_deadline_to_a_lease_after_the_call_began(self) -> None:
         beat = first_beat(Pace(LEASE, 20), 100, LEASE, 1)
-        assert renewed(beat, 120, 1) == Beat(Pace(LEASE, 20), due=140, deadline=180)
+        assert renewed(beat, 120, 1) == Beat(Pace(LEASE, 20), due=140, deadline=180, leased_seconds=LEASE)
 
     def test_never_moves_the_deadline_back(self) -> None:
-        beat = Beat(Pace(LEASE, 20), due=0, deadline=200)
+        beat = Beat(Pace(LEASE, 20), due=0, deadline=200, leased_seconds=LEASE)
         assert renewed(beat, 120, 1).deadline == 200
 
 
@@ -73,16 +75,71 @@ class TestABeatWithoutAnAnswer:
     @pytest.mark.verifies("PS-LEASE-HB-7")
     def test_is_tried_again_soon_and_moves_no_deadline(self) -> None:
         beat = first_beat(Pace(LEASE, 20), 100, LEASE, 1)
-        assert unanswered(beat, 125, 1) == Beat(Pace(LEASE, 20), due=131, deadline=160)
+        tried = unanswered(beat, 125, 1)
+        assert (tried.due, tried.deadline) == (131, 160)
 
     def test_is_tried_again_no_later_than_an_interval(self) -> None:
-        assert unanswered(Beat(Pace(LEASE, 2), 0, 60), 10, 1).due == 12
+        assert unanswered(first_beat(Pace(LEASE, 2), 0, LEASE, 1), 10, 1).due == 12
+
+    @pytest.mark.verifies("PS-LEASE-HB-7")
+    def test_is_tried_again_while_a_brief_claim_lasts(self) -> None:
+        assert unanswered(first_beat(Pace(3600, 1200), 100, 2, 1), 100, 1).due == pytest.approx(100.2)
+
+
+@dataclass
+class Rival:
+    """One of several jobs whose beats are made one at a time; while it is locked its beats wait in vain."""
+
+    beat: Beat
+    locked: bool
+
+
+class TestSeveralThatAreDue:
+    def test_are_taken_by_the_time_that_they_have_left(self) -> None:
+        early, late = (Beat(Pace(LEASE, 20), due, deadline, LEASE) for due, deadline in ((9, 40), (1, 50)))
+        assert min(late, early, key=lambda beat: beat.turn) == early
+        assert min(late, unanswered(early, 10, 1), key=lambda beat: beat.turn) == late
+
+    @pytest.mark.verifies("PS-LEASE-HB-2", "PS-LEASE-HB-6")
+    @given(lease=LEASES, locked=st.integers(1, 30), free=st.integers(1, 30), waits=st.floats(0.5, 1))
+    def test_keep_their_leases_however_many_others_are_waited_for_in_vain(
+        self, lease: int, locked: int, free: int, waits: float
+    ) -> None:
+        """Each wait takes up to a whole beat's time, far more than the limit for locks: turns alone are enough."""
+        kept, now = pace(lease, None), 0.0
+        tried = unanswered(first_beat(kept, 0, lease, 1), 0, 1)
+        rivals = [Rival(tried, locked=True) for _ in range(locked)]
+        rivals += [Rival(first_beat(kept, 0, lease, 1), locked=False) for _ in range(free)]
+        while now < 3 * lease:
+            due = [rival for rival in rivals if rival.beat.due <= now]
+            if not due:
+                now = min(rival.beat.due for rival in rivals)
+                continue
+            rival = min(due, key=lambda rival: rival.beat.turn)
+            if rival.locked:
+                now += waits * kept.beat_seconds
+                rival.beat = unanswered(rival.beat, now, 1)
+            else:
+                rival.beat = renewed(rival.beat, now, 1)
+            assert not any(is_over(rival.beat, now) for rival in rivals if not rival.locked)
+
+    @given(count=st.integers(2, 30))
+    def test_are_all_tried_again_in_turn(self, count: int) -> None:
+        """Though the pause between two tries is over by then, and the first has always the least time left."""
+        beats = {number: unanswered(Beat(Pace(LEASE, 20), 0, LEASE + number, LEASE), 0, 1) for number in range(count)}
+        order, now = [], 100.0
+        for _ in range(2 * count):
+            number = min(beats, key=lambda number: beats[number].turn)
+            order.append(number)
+            now += 6
+            beats[number] = unanswered(beats[number], now, 1)
+        assert order == 2 * list(range(count))
 
 
 class TestALease:
     @pytest.mark.verifies("PS-LEASE-HB-7")
     def test_is_lost_at_its_deadline(self) -> None:
-        beat = Beat(Pace(LEASE, 20), due=120, deadline=160)
+        beat = first_beat(Pace(LEASE, 20), 100, LEASE, 1)
         assert not is_over(beat, 159.999)
         assert is_over(beat, 160)
 

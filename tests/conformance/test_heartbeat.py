@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from prompt_studio import JobRow, Metrics, Outcome, PromptStudioDatabase, StoreUnavailable
-from prompt_studio.running.beats import Loss, Pace, pace
+from prompt_studio.running.beats import LOCKED_SECONDS, Loss, Pace, pace
 from prompt_studio.running.heartbeat import Attempt, Heartbeat, Holding, beating_database
 from tests.conformance.conftest import Create, Open
 from tests.conformance.stores import Store
@@ -100,12 +100,13 @@ class Stage:
 def stage(database: PromptStudioDatabase, store: Store, clock: VirtualClock) -> Iterator[Stage]:
     assert database.count_jobs() == 0
     told, beats = Told(), Troubled(store)
-    heartbeat = Heartbeat(beats, metrics=told, clock=lambda: made.local, spread=lambda: 1)
+    heartbeat = Heartbeat(lambda: beats, metrics=told, clock=lambda: made.local, spread=lambda: 1)
     made = Stage(heartbeat, told, clock, beats)
     heartbeat.start()
     yield made
     beats.way.set()
     heartbeat.close()
+    beats.close()
 
 
 Acquire = Callable[[], JobRow | None]
@@ -200,6 +201,19 @@ class TestAHeartbeat:
         stage.heartbeat.tell(holding, late.append)
         assert late == [Loss.DEADLINE]
 
+    @pytest.mark.verifies("PS-LEASE-HB-7")
+    def test_sees_by_itself_that_the_machine_has_slept(self, stage: Stage, create: Create, acquire: Acquire) -> None:
+        """The clock has gone on, and nobody has woken those who wait for it, for a real hour."""
+        create()
+        job = acquire()
+        assert job is not None
+        stage.beats.away = True
+        stage.watch(job, Pace(3600, 3500), leased_seconds=3600)
+        stage.local += 3500
+        assert stage.told.next() == "failed"
+        stage.local += 100
+        assert stage.told.next() == Loss.DEADLINE
+
     def test_renews_a_lease_that_has_ended_and_that_nobody_took(self, stage: Stage, claimed: JobRow) -> None:
         stage.watch(claimed)
         stage.database_clock.tick(LEASE)
@@ -291,9 +305,11 @@ class TestAnAttemptThatIsClosed:
 
 
 class TestManyJobs:
+    @pytest.mark.verifies("PS-LEASE-HB-2")
     def test_are_all_kept_by_one_thread_the_one_with_the_least_time_first(
         self, stage: Stage, create: Create, acquire: Acquire
     ) -> None:
+        """They are all due, as after a pause of this process."""
         jobs = []
         for _ in range(5):
             create()
@@ -301,12 +317,13 @@ class TestManyJobs:
             assert job is not None
             jobs.append(job)
         stage.beats.way.clear()
-        for number, job in enumerate(jobs):
-            stage.watch(job, Pace(LEASE - number, 10))
-        stage.local_tick(10)
-        stage.beats.arrived.get(timeout=LIMIT_SECONDS)
+        with stage.heartbeat._changed:
+            for number, job in enumerate(jobs):
+                stage.watch(job, Pace(LEASE - number, 10), leased_seconds=LEASE - number)
+            stage.local_tick(10)
         stage.beats.way.set()
         assert [stage.told.next() for _ in jobs] == ["renewed"] * 5
+        assert list(stage.beats.arrived.queue) == [job["id"] for job in reversed(jobs)]
         assert stage.heartbeat.is_alive
 
 
@@ -318,6 +335,7 @@ class TestTheDatabaseOfBeats:
             settings = beats.settings
             assert settings.write_retry_seconds <= kept.beat_seconds
             assert settings.statement_seconds + settings.answer_seconds <= kept.beat_seconds
+            assert settings.write_retry_seconds <= LOCKED_SECONDS or beats.capabilities.one_writer
             assert not beats.capabilities.advisory_locks
             assert beats.client_id == database.client_id
             assert beats.count_jobs() == 0

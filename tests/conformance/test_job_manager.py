@@ -5,13 +5,11 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from prompt_studio import (
-    Handlers,
     IdempotencyMismatch,
     InputError,
     JobContext,
@@ -26,34 +24,13 @@ from prompt_studio import (
     Settings,
 )
 from prompt_studio.running.beats import Loss
+from prompt_studio.running.tokens import Tokens
 from tests.conformance.conftest import Open
+from tests.conformance.managing import PAYLOAD, async_context, claimed, context_only, found, processed
+from tests.conformance.virtual_time import VirtualClock
 from tests.conformance.working import LIMIT_SECONDS
 
 pytestmark = pytest.mark.conformance
-
-PAYLOAD: Final = {"prompt": "Say hello.", "n": 3}
-
-
-@pytest.fixture
-def manager(database: PromptStudioDatabase) -> JobManager:
-    return JobManager(database, worker_id="me")
-
-
-def claimed(manager: JobManager, job_type: str = "evaluation", max_retries: int = 3) -> JobRow:
-    manager.create_job(job_type, 7, PAYLOAD, max_retries=max_retries)
-    job = manager.get_next_job()
-    assert job is not None
-    return job
-
-
-def processed(manager: JobManager, job: JobRow) -> Any:  # noqa: ANN401 - a handler's result
-    return asyncio.run(asyncio.wait_for(manager.process_job(job), LIMIT_SECONDS))
-
-
-def found(manager: JobManager, job: JobRow) -> JobRow:
-    row = manager.db.get_job(job["id"])
-    assert row is not None
-    return row
 
 
 class TestTheNames:
@@ -97,6 +74,44 @@ class TestTheNames:
         assert manager.update_job_status(job["id"], JobStatus.PROCESSING)
         assert found(manager, job)["lease_owner"] == "me"
 
+    @pytest.mark.parametrize("status", ["completed", "failed", "queued"])
+    @pytest.mark.verifies("PS-LEASE-HB-17", "INV-SINGLE-HOLDER", "INV-RESULT-FENCED")
+    def test_end_no_attempt_but_their_own(self, manager: JobManager, clock: VirtualClock, status: str) -> None:
+        """The lease ends, another manager takes the job, and the first one comes too late, twice."""
+        with manager.db.opened_again(manager.db.settings) as database:
+            rival = JobManager(database, worker_id="rival")
+            job = claimed(manager)
+            clock.tick(manager.db.settings.lease_seconds)
+            assert rival.get_next_job() is not None
+            before = found(manager, job)
+            for _ in range(2):
+                assert not manager.update_job_status(job["id"], status)
+            assert found(manager, job) == before
+            assert rival.update_job_status(job["id"], "completed", result="fresh")
+        assert found(manager, job)["result"] == "fresh"
+
+    @pytest.mark.verifies("PS-LEASE-HB-17")
+    def test_take_a_job_that_was_named_under_its_token(self, manager: JobManager, clock: VirtualClock) -> None:
+        job = manager.create_job("evaluation", 1, {})
+        assert manager.update_job_status(job["id"], "processing")
+        clock.tick(manager.db.settings.lease_seconds)
+        with manager.db.opened_again(manager.db.settings) as database:
+            assert database.acquire_next_job() is not None
+            assert not manager.update_job_status(job["id"], "completed")
+
+    @pytest.mark.verifies("PS-LEASE-HB-17")
+    def test_move_a_job_as_operators_do_when_their_own_attempt_is_closed(self, manager: JobManager) -> None:
+        job = claimed(manager)
+        assert manager.update_job_status(job["id"], "failed", error_message="no")
+        assert manager.update_job_status(job["id"], "queued")
+        again = manager.get_next_job()
+        assert again is not None
+        manager.register_handler("evaluation", failing(NotRetryable("never")))
+        with pytest.raises(NotRetryable):
+            processed(manager, again)
+        assert manager.update_job_status(job["id"], "queued")
+        assert found(manager, job)["status"] is JobStatus.QUEUED
+
     def test_cancel_what_is_not_over(self, manager: JobManager) -> None:
         job = claimed(manager)
         assert manager.cancel_job(job["id"], reason="too dear")
@@ -124,127 +139,6 @@ class TestTheNames:
             JobManager(database, **wrong)
 
 
-def context_only(context: JobContext) -> object:
-    return context.payload
-
-
-async def async_context(context: JobContext, more: int = 1) -> object:
-    return context.payload["n"] + more
-
-
-def old(payload: Any, entity_id: int) -> object:  # noqa: ANN401 - a payload
-    return [payload, entity_id]
-
-
-async def old_async(payload: Any, entity_id: int) -> object:  # noqa: ANN401 - a payload
-    return [payload, entity_id]
-
-
-async def wrapped(*arguments: object, **named: object) -> object:
-    assert not named
-    return list(arguments)
-
-
-class Called:
-    async def __call__(self, context: JobContext) -> object:
-        return context.entity_id
-
-
-def keyword_only(*, payload: object) -> object:
-    return payload
-
-
-def three(payload: object, entity_id: int, more: object) -> object:
-    return (payload, entity_id, more)
-
-
-class TestAHandler:
-    @pytest.mark.parametrize(
-        ("handler", "result"),
-        [
-            (context_only, PAYLOAD),
-            (async_context, 4),
-            (old, [PAYLOAD, 7]),
-            (old_async, [PAYLOAD, 7]),
-            (wrapped, [PAYLOAD, 7]),
-            (Called(), 7),
-            (partial(three, more=1), [PAYLOAD, 7, 1]),
-        ],
-        ids=lambda value: getattr(value, "__name__", type(value).__name__),
-    )
-    @pytest.mark.verifies("PS-LEASE-HB-15")
-    def test_is_called_by_its_shape_and_its_result_is_written(
-        self, manager: JobManager, handler: Callable[..., Any], result: object
-    ) -> None:
-        manager.register_handler("evaluation", handler)
-        job = claimed(manager)
-        told = processed(manager, job)
-        assert json.loads(json.dumps(told)) == result
-        row = found(manager, job)
-        assert (row["status"], row["result"], row["late"]) == (JobStatus.COMPLETED, result, False)
-
-    @pytest.mark.parametrize(
-        "handler", [keyword_only, three, lambda: None, 5, int], ids=["keyword only", "three", "none", "number", "type"]
-    )
-    @pytest.mark.verifies("PS-LEASE-HB-15")
-    def test_of_another_shape_is_refused(self, manager: JobManager, handler: Any) -> None:  # noqa: ANN401 - is none
-        with pytest.raises(InputError, match="a handler must"):
-            manager.register_handler("evaluation", handler)
-
-    def test_may_be_registered_by_a_decorator(self, manager: JobManager) -> None:
-        @manager.register_handler("evaluation", lease_seconds=90)
-        def handler(context: JobContext) -> object:
-            return context.lease_token
-
-        assert handler.__name__ == "handler"
-        assert processed(manager, claimed(manager)) == 1
-
-    @pytest.mark.parametrize(("job_type", "lease"), [("cleaning", None), ("evaluation", 0), ("evaluation", 3601)])
-    def test_of_an_unknown_type_or_lease_is_refused(self, manager: JobManager, job_type: str, lease: int) -> None:
-        with pytest.raises(InputError):
-            manager.register_handler(job_type, context_only, lease_seconds=lease)
-
-    @pytest.mark.verifies("PS-LEASE-HB-5")
-    def test_whose_lease_the_heartbeat_would_not_reach_is_refused(self, opened: Open) -> None:
-        with opened(heartbeat_seconds=50.0) as database:
-            manager = JobManager(database)
-            with pytest.raises(InputError, match="shorter than the lease of 50 s"):
-                manager.register_handler("evaluation", context_only, lease_seconds=50)
-            with pytest.raises(InputError, match="there is no handler"):
-                processed(manager, claimed(manager))
-
-    @pytest.mark.parametrize(("lease", "warned"), [(59, True), (151, False)])
-    @pytest.mark.verifies("PS-LEASE-HB-5")
-    def test_whose_lease_has_room_for_few_beats_is_warned_of(
-        self, opened: Open, caplog: pytest.LogCaptureFixture, lease: int, *, warned: bool
-    ) -> None:
-        with opened(heartbeat_seconds=50.0) as database, caplog.at_level(logging.WARNING):
-            JobManager(database).register_handler("evaluation", context_only, lease_seconds=lease)
-        assert ("TLDW_PS_HEARTBEAT_SECONDS of 50 s" in caplog.text) is warned
-
-    @pytest.mark.verifies("PS-LEASE-HB-15")
-    def test_gets_its_job_its_token_and_may_say_how_far_it_is(
-        self, manager: JobManager, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        seen: list[JobContext] = []
-
-        @manager.register_handler("evaluation")
-        def handler(context: JobContext) -> None:
-            context.progress(0.5, "half")
-            seen.extend(manager.running_jobs())
-            with pytest.raises(InputError):
-                context.progress(1.5)
-
-        with caplog.at_level(logging.INFO, logger="prompt_studio"):
-            processed(manager, claimed(manager))
-        (context,) = seen
-        assert (context.job_id, context.lease_token, context.entity_id, context.worker_id) == (1, 1, 7, "me")
-        assert (context.last_progress.fraction, context.last_progress.note) == (0.5, "half")
-        assert not context.cancellation.is_set()
-        assert manager.running_jobs() == []
-        assert any(getattr(record, "fraction", None) == 0.5 for record in caplog.records)
-
-
 class TestTheLog:
     @pytest.mark.verifies("PS-LEASE-HB-16")
     def test_carries_job_token_and_worker_on_each_line(
@@ -267,6 +161,20 @@ class Odd(Exception):
     """What a handler raises."""
 
 
+class Mute(Exception):
+    """What a handler raises, and nobody can read."""
+
+    def __str__(self) -> str:
+        raise Odd
+
+
+class Unruly(dict[str, object]):
+    """A result that nobody can look at."""
+
+    def values(self) -> Any:  # noqa: ANN401 - nothing
+        raise Odd("look away")
+
+
 def failing(error: BaseException) -> Callable[[JobContext], object]:
     def handler(context: JobContext) -> object:
         assert context.job_id
@@ -284,6 +192,8 @@ class TestAJobThatFails:
             (failing(StopIteration()), RuntimeError, JobStatus.QUEUED, "RuntimeError: it raised StopIteration"),
             (failing(SystemExit(3)), RuntimeError, JobStatus.QUEUED, "RuntimeError: it raised SystemExit"),
             (failing(JobStopped("of itself")), JobStopped, JobStatus.QUEUED, "JobStopped: the job was stopped"),
+            (failing(Mute()), Mute, JobStatus.QUEUED, "Mute: <exception str() failed>"),
+            (lambda context: Unruly(n=context.job_id), Odd, JobStatus.QUEUED, "Odd: look away"),
             (lambda context: {context}, InputError, JobStatus.FAILED, "InputError: result must hold JSON"),
             (lambda context: async_context(context), TypeError, JobStatus.QUEUED, "TypeError: a plain handler"),  # noqa: PLW0108 - it is plain
         ],
@@ -422,20 +332,44 @@ class TestProcessJob:
         assert processed(manager, job) == "by the manager"
         assert found(manager, job)["result"] == "by the handler"
 
+    @pytest.mark.verifies("PS-LEASE-HB-17", "INV-SINGLE-HOLDER")
+    def test_closes_nothing_but_its_own_attempt_though_the_handler_has_closed_it_before(
+        self, manager: JobManager
+    ) -> None:
+        """The handler gives its job back, somebody takes it, and then the handler would complete it."""
+        with manager.db.opened_again(manager.db.settings) as database:
 
-class TestARegistry:
-    def test_is_a_mapping_that_a_manager_takes(self, manager: JobManager) -> None:
-        handlers = Handlers()
+            @manager.register_handler("evaluation")
+            def handler(context: JobContext) -> None:
+                assert manager.update_job_status(context.job_id, "queued")
+                assert database.acquire_next_job() is not None
+                assert not manager.update_job_status(context.job_id, "completed")
 
-        @handlers.register("generation", lease_seconds=5)
-        def generate(context: JobContext) -> object:
-            return context.payload
+            job = claimed(manager)
+            with pytest.raises(JobStopped, match=Loss.LEASE_LOST):
+                processed(manager, job)
+            assert not manager.update_job_status(job["id"], "completed")
+        assert found(manager, job)["lease_token"] == 2
 
-        handlers.register("evaluation", old)
-        assert (len(handlers), set(handlers)) == (2, {JobType.GENERATION, JobType.EVALUATION})
-        assert handlers[JobType.GENERATION].handler is generate
-        manager.register_handlers(handlers)
-        assert processed(manager, claimed(manager, "generation")) == PAYLOAD
+
+class TestTokens:
+    @pytest.mark.verifies("PS-LEASE-HB-17")
+    def test_are_forgotten_when_there_are_too_many_the_oldest_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("prompt_studio.running.tokens.ATTEMPTS_MAX", 2)
+        tokens = Tokens()
+        for job_id, token in ((1, 1), (2, 1), (1, 2), (3, 1)):
+            tokens.leased(job_id, token)
+        assert [tokens.of(job_id) for job_id in (1, 2, 3)] == [2, None, 1]
+
+    @pytest.mark.verifies("PS-LEASE-HB-17")
+    def test_of_a_younger_attempt_stay_when_an_older_one_is_closed(self) -> None:
+        tokens = Tokens()
+        tokens.leased(1, 1)
+        tokens.leased(1, 2)
+        tokens.closed(1, 1)
+        assert tokens.of(1) == 2
+        tokens.closed(1, 2)
+        assert tokens.of(1) is None
 
 
 def test_metrics_that_count_nothing_take_everything(manager: JobManager) -> None:

@@ -10,6 +10,7 @@ from prompt_studio import (
     InputError,
     JobContext,
     JobManager,
+    JobRow,
     JobStatus,
     SchemaError,
     StoreUnavailable,
@@ -17,6 +18,8 @@ from prompt_studio import (
 )
 from prompt_studio.metrics import Ending
 from prompt_studio.running.beats import Loss
+from prompt_studio.running.heartbeat import local_seconds
+from tests.conformance.virtual_time import VirtualClock
 from tests.conformance.working import LIMIT_SECONDS, Counted, Troubled, quick, row, until, work
 
 pytestmark = pytest.mark.conformance
@@ -69,19 +72,40 @@ class TestAWorker:
         assert work(worker, until=1)
         assert row(worker)["status"] is JobStatus.COMPLETED
 
-    def test_claims_with_the_shortest_lease_and_brings_each_job_to_its_own(self, worker: JobManager) -> None:
-        leases = []
+    @pytest.mark.verifies("PS-LEASE-HB-1")
+    def test_claims_with_the_shortest_lease_and_brings_each_job_to_its_own(
+        self, worker: JobManager, counted: Counted
+    ) -> None:
+        def leased_seconds(job: JobRow) -> float:
+            assert job["leased_until"] is not None
+            assert job["started_at"] is not None
+            return (job["leased_until"] - job["started_at"]).total_seconds()
 
+        @worker.register_handler("evaluation", lease_seconds=3000)
         def handler(context: JobContext) -> None:
-            until = row(worker, context.job_id)["leased_until"]
-            assert until is not None
-            assert context.job["started_at"] is not None
-            leases.append(round((until - context.job["started_at"]).total_seconds()))
+            until(lambda: leased_seconds(row(worker, context.job_id)) == 3000)
 
-        worker.register_handler("evaluation", handler, lease_seconds=10)
+        worker.register_handler("generation", quick, lease_seconds=300)
+        for job_type in ("evaluation", "generation"):
+            worker.create_job(job_type, 1, {})
+        assert work(worker, until=2)
+        assert [leased_seconds(job) for job in counted.claims] == [300, 300]
+
+    @pytest.mark.verifies("PS-LEASE-HB-6")
+    def test_takes_no_handler_while_it_works(self, worker: JobManager) -> None:
+        refused: list[str] = []
+
+        @worker.register_handler("evaluation")
+        def handler(context: JobContext) -> None:
+            assert context.job_id
+            with pytest.raises(InputError, match="comes too late") as error:
+                worker.register_handler("generation", quick, lease_seconds=1)
+            refused.append(str(error.value))
+
         worker.create_job("evaluation", 1, {})
         assert work(worker, until=1)
-        assert leases == [10]
+        assert len(refused) == 1
+        worker.register_handler("generation", quick, lease_seconds=1)
 
     def test_needs_a_handler(self, worker: JobManager) -> None:
         with pytest.raises(InputError, match="no handler for any type"):
@@ -116,6 +140,72 @@ class TestAWorker:
             worker.create_job("evaluation", 1, {}, max_retries=0)
         assert work(worker, until=2)
         assert counted.endings == [Ending.FAILED] * 2
+
+
+class TestAClaimThatTakesLongerThanItsLease:
+    """One type has a lease of a second; the job that is claimed is of another, and has one execution."""
+
+    @pytest.fixture(autouse=True)
+    def slow(self, worker: JobManager, troubled: Troubled) -> None:
+        def outlast() -> None:
+            troubled.on_acquired = lambda: None
+            asked_at = local_seconds()
+            until(lambda: local_seconds() > asked_at + 1)
+
+        troubled.on_acquired = outlast
+        worker.register_handler("evaluation", quick, lease_seconds=1)
+        worker.register_handler("generation", quick, lease_seconds=3600)
+        worker.create_job("generation", 1, {}, max_retries=0)
+
+    @pytest.mark.verifies("PS-LEASE-HB-18", "PS-LEASE-HB-7")
+    def test_is_followed_by_a_renewal(self, worker: JobManager, counted: Counted) -> None:
+        assert work(worker, until=1)
+        assert counted.endings == [Ending.COMPLETED]
+        assert counted.lost_for == []
+
+    @pytest.mark.parametrize("stopped", [False, True])
+    @pytest.mark.verifies("PS-LEASE-HB-18")
+    def test_costs_no_execution_when_that_is_in_trouble(
+        self,
+        worker: JobManager,
+        counted: Counted,
+        troubled: Troubled,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        stopped: bool,
+    ) -> None:
+        monkeypatch.setattr(Troubled, "away", True)
+        outlast = troubled.on_acquired
+
+        def outlast_and_fail() -> None:
+            outlast()
+            troubled.acquiring = [StoreUnavailable("away, on purpose")] * 10_000
+            if stopped:
+                worker.stop_processing()
+
+        troubled.on_acquired = outlast_and_fail
+        assert work(worker, until=1)
+        assert (counted.endings, counted.lost_for) == ([Ending.RELEASED], [Loss.DEADLINE])
+        found = row(worker)
+        assert (found["status"], found["executions"], found["lease_token"]) == (JobStatus.QUEUED, 0, 1)
+
+    @pytest.mark.verifies("PS-LEASE-HB-18", "INV-SINGLE-HOLDER")
+    def test_changes_nothing_when_somebody_has_taken_the_job(
+        self, worker: JobManager, counted: Counted, troubled: Troubled, clock: VirtualClock
+    ) -> None:
+        outlast, taken = troubled.on_acquired, list[JobRow | None]()
+
+        def take() -> None:
+            outlast()
+            clock.tick(1)
+            with troubled.opened_again(replace(troubled.settings, advisory_locks=False)) as rival:
+                rival.update_job_status(1, "queued")
+                taken.append(rival.acquire_next_job())
+
+        troubled.on_acquired = take
+        assert work(worker, until=1)
+        assert counted.endings == [Ending.LOST]
+        assert taken == [row(worker)]
 
 
 class TestTrouble:
@@ -172,12 +262,13 @@ class TestTrouble:
 
         seen = worker._metrics = Stopping()
         seen.stop_after, seen.stop = 1, worker.stop_processing  # if this machine stood still for all of the lease
-        assert asyncio.run(asyncio.wait_for(worker.start_processing(), LIMIT_SECONDS))
+        assert not asyncio.run(asyncio.wait_for(worker.start_processing(), LIMIT_SECONDS))
         assert seen.endings == [Ending.LOST]
         assert seen.lost_for == [Loss.DEADLINE]
         assert row(worker)["status"] is JobStatus.PROCESSING
         assert counted.endings == []
 
+    @pytest.mark.verifies("PS-LEASE-HB-16")
     def test_of_one_closing_call_that_is_no_use_in_repeating_leaves_the_job_to_its_lease(
         self, worker: JobManager, troubled: Troubled, counted: Counted, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -189,10 +280,22 @@ class TestTrouble:
         assert counted.endings == [Ending.LEFT, Ending.COMPLETED]
         assert "it ended, and that was not written" in caplog.text
 
+    def test_of_our_own_making_with_one_result_fails_that_job_and_no_other(
+        self, worker: JobManager, troubled: Troubled, counted: Counted
+    ) -> None:
+        worker.register_handler("evaluation", quick)
+        for _ in range(2):
+            worker.create_job("evaluation", 1, {})
+        troubled.before = [ZeroDivisionError("a defect")]
+        assert work(worker, until=2, max_concurrent=1)
+        assert counted.endings == [Ending.REQUEUED, Ending.COMPLETED]
+        assert row(worker)["error_message"] == "ZeroDivisionError: a defect"
+
     def test_of_our_own_making_ends_the_worker_and_is_told(self, worker: JobManager, troubled: Troubled) -> None:
         worker.register_handler("evaluation", quick)
         worker.create_job("evaluation", 1, {})
         troubled.before = [ZeroDivisionError("a defect")]
+        troubled.failing = [ZeroDivisionError("a defect")]
         with pytest.raises(ZeroDivisionError, match="a defect"):
             work(worker, until=9)
 
@@ -207,7 +310,7 @@ class TestTrouble:
         monkeypatch.setattr(Troubled, "away", True)
         worker.register_handler("evaluation", handler, lease_seconds=1)
         worker.create_job("evaluation", 1, {})
-        assert work(worker, until=1)
+        assert not work(worker, until=1)
         assert counted.endings == [Ending.LOST]
         assert counted.lost_for == [Loss.DEADLINE]
         found = row(worker)
@@ -246,6 +349,24 @@ class TestTrouble:
         assert counted.endings == [Ending.LOST]
         assert counted.lost_for == [Loss.CANCELLED]
         assert row(worker)["result"] is None
+
+    @pytest.mark.verifies("PS-LEASE-HB-7")
+    def test_that_comes_twice_is_one_loss(
+        self, worker: JobManager, troubled: Troubled, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The deadline passes while the closing call is under way, and then that is refused."""
+
+        def lose() -> None:
+            until(lambda: len(counted.lost_for) > 0)
+            assert troubled.cancel_job(1)
+
+        monkeypatch.setattr(Troubled, "away", True)
+        troubled.on_complete = lose
+        worker.register_handler("evaluation", quick, lease_seconds=1)
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=1)
+        assert counted.endings == [Ending.LOST]
+        assert counted.lost_for == [Loss.DEADLINE]
 
 
 def test_a_heartbeat_that_has_died_ends_the_worker(

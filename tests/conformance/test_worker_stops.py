@@ -5,9 +5,18 @@ import threading
 
 import pytest
 
-from prompt_studio import JobContext, JobManager, JobStatus, JobStopped, StoreUnavailable
+from prompt_studio import (
+    JobContext,
+    JobManager,
+    JobStatus,
+    JobStopped,
+    SchemaError,
+    StoreUnavailable,
+    TransientConflict,
+)
 from prompt_studio.metrics import Ending
-from tests.conformance.working import LIMIT_SECONDS, Counted, Troubled, quick, row, work
+from prompt_studio.running.worker import Worker
+from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled, quick, row, work
 
 pytestmark = pytest.mark.conformance
 
@@ -131,6 +140,68 @@ class TestAStop:
         assert gone_on.wait(LIMIT_SECONDS)
         assert row(worker)["status"] is JobStatus.PROCESSING
 
+    @pytest.mark.verifies("PS-LEASE-HB-19")
+    def test_says_that_how_a_job_ended_was_not_written(
+        self, worker: JobManager, troubled: Troubled, counted: Counted
+    ) -> None:
+        @worker.register_handler("evaluation")
+        def handler(context: JobContext) -> None:
+            assert context.job_id
+            worker.stop_processing()
+
+        worker.create_job("evaluation", 1, {})
+        troubled.before = [SchemaError("changed by hand")]
+        assert not work(worker, until=9)
+        assert counted.endings == [Ending.LEFT]
+
+    @pytest.mark.parametrize("acquiring", [True, False], ids=["while acquiring", "while running"])
+    @pytest.mark.verifies("PS-LEASE-HB-19", "PS-LEASE-HB-9")
+    def test_repeats_a_release_for_a_while_and_says_that_it_was_in_vain(
+        self,
+        worker: JobManager,
+        troubled: Troubled,
+        counted: Counted,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        acquiring: bool,
+    ) -> None:
+        """The lease is an hour long."""
+
+        def handler(context: JobContext) -> None:
+            worker.stop_processing(0)
+            assert context.cancellation.wait(LIMIT_SECONDS)
+            context.raise_if_stopped()
+
+        monkeypatch.setattr("prompt_studio.running.polling.RELEASE_SECONDS_MAX", MOMENT_SECONDS)
+        troubled.releasing = [TransientConflict("locked, on purpose")] * 10_000
+        if acquiring:
+            troubled.on_acquired = worker.stop_processing
+        worker.register_handler("evaluation", handler, lease_seconds=3600)
+        worker.create_job("evaluation", 1, {})
+        assert not work(worker, until=9)
+        assert counted.endings == [Ending.LEFT]
+        assert counted.repeated > 0
+        assert row(worker)["status"] is JobStatus.PROCESSING
+        locks = troubled.get_lock_counts()
+        assert locks.acquired == locks.unlocked
+
+    @pytest.mark.verifies("PS-LEASE-HB-19")
+    def test_waits_for_no_answer_when_it_is_asked_for_a_third_time(
+        self, worker: JobManager, troubled: Troubled
+    ) -> None:
+        class Asking(Counted):
+            def closing_repeated(self, job_type: str) -> None:
+                super().closing_repeated(job_type)
+                worker.stop_processing()
+
+        worker._metrics = counted = Asking()
+        worker.register_handler("evaluation", quick, lease_seconds=3600)
+        worker.create_job("evaluation", 1, {})
+        troubled.before = [TransientConflict("locked, on purpose")] * 10_000
+        assert not work(worker, until=9)
+        assert counted.endings == [Ending.LEFT]
+        assert counted.repeated == 3
+
     @pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-12")
     def test_that_comes_while_a_job_is_acquired_releases_it(
         self, worker: JobManager, troubled: Troubled, counted: Counted
@@ -198,12 +269,52 @@ class TestAStop:
         assert row(worker)["status"] is JobStatus.COMPLETED
         assert counted.endings == []
 
-    def test_before_the_start_is_no_stop(self, worker: JobManager) -> None:
-        worker.stop_processing()
+    @pytest.mark.verifies("PS-LEASE-HB-20", "PS-LEASE-HB-11")
+    def test_before_the_start_counts_for_it_and_for_no_other(self, worker: JobManager) -> None:
+        async def play() -> bool:
+            starting = asyncio.create_task(worker.start_processing())
+            worker.stop_processing()
+            return await asyncio.wait_for(starting, LIMIT_SECONDS)
+
         worker.register_handler("evaluation", quick)
         worker.create_job("evaluation", 1, {})
+        assert asyncio.run(play())
+        assert row(worker)["status"] is JobStatus.QUEUED
         assert work(worker, until=1)
         assert row(worker)["status"] is JobStatus.COMPLETED
+
+    @pytest.mark.verifies("PS-LEASE-HB-20")
+    def test_by_another_thread_at_any_moment_of_the_start_is_heard(
+        self, worker: JobManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While the worker is put to work, when it is neither not there nor there."""
+        put_to_work = worker._put_to_work
+
+        def stopped_between(made: Worker) -> None:
+            thread = threading.Thread(target=worker.stop_processing)
+            with worker._turn:
+                thread.start()
+                put_to_work(made)
+            thread.join(LIMIT_SECONDS)
+
+        monkeypatch.setattr(worker, "_put_to_work", stopped_between)
+        worker.register_handler("evaluation", quick)
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=9)
+        assert row(worker)["status"] is JobStatus.QUEUED
+
+    @pytest.mark.verifies("PS-LEASE-HB-11")
+    def test_ends_at_the_soonest_of_several_ends(self, worker: JobManager, counted: Counted) -> None:
+        @worker.register_handler("evaluation")
+        def handler(context: JobContext) -> None:
+            worker.stop_processing(0)
+            worker.stop_processing(NEVER)
+            assert context.cancellation.wait(LIMIT_SECONDS)
+            context.raise_if_stopped()
+
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=9)
+        assert counted.endings == [Ending.RELEASED]
 
     def test_tells_whoever_processes_a_job_by_itself(self, worker: JobManager) -> None:
         """`process_job` is stopped by cancelling it, and what it runs can be told to stop by its context."""

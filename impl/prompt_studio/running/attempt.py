@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from traceback import TracebackException
 from typing import Any, Final, TypeVar, cast
 
+from prompt_studio import values
 from prompt_studio.database import PromptStudioDatabase
-from prompt_studio.errors import InputError, StoreUnavailable, TransientConflict
+from prompt_studio.errors import DatabaseError, InputError, StoreUnavailable, TransientConflict
 from prompt_studio.jobs import JobRow, JobStatus, Outcome
 from prompt_studio.metrics import Ending, Metrics
+from prompt_studio.running import polling
+from prompt_studio.running.attempt_log import AttemptLog
 from prompt_studio.running.beats import Loss, Pace, loss
 from prompt_studio.running.handlers import JobContext, JobStopped, NotRetryable, Registration
 from prompt_studio.running.heartbeat import Attempt, Heartbeat, Holding, local_seconds
 from prompt_studio.running.polling import CLOSING_PAUSE_SECONDS_MAX, doubled
-from prompt_studio.running.threads import ended, on_a_thread
+from prompt_studio.running.threads import ended, is_set_within, on_a_thread
+from prompt_studio.running.tokens import Tokens
 
 _log: Final = logging.getLogger("prompt_studio.worker")
 
 STOPPING: Final = "stopping"
+_CLOSED: Final = frozenset({Ending.COMPLETED, Ending.REQUEUED, Ending.FAILED, Ending.RELEASED})
 
 Answer = TypeVar("Answer")
 
@@ -40,27 +47,66 @@ class Ground:
         calls: the threads on which they run.
         heartbeat: keeps the leases.
         metrics: counts.
+        tokens: the attempts that were leased here.
         worker_id: who runs the jobs.
         spread: draws from 0.9 to 1.1.
+        hurried: set on the event loop when closing calls that get no answer are to be repeated no more.
     """
 
     database: PromptStudioDatabase
     calls: Executor
     heartbeat: Heartbeat
     metrics: Metrics
+    tokens: Tokens
     worker_id: str
     spread: Callable[[], float]
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
     def leased(self, job: JobRow, pace: Pace, *, asked_at: float, leased_seconds: int) -> Claimed:
         """Keep the lease of a job that was leased by a call that began at `asked_at`."""
-        attempt = Attempt(
-            job_id=job["id"], job_type=job["job_type"], lease_token=job["lease_token"], worker_id=self.worker_id
-        )
+        self.tokens.leased(job["id"], job["lease_token"])
+        attempt = self._attempt(job)
         return Claimed(job, self.heartbeat.watch(attempt, pace, asked_at=asked_at, leased_seconds=leased_seconds))
+
+    def renewed(self, job: JobRow, pace: Pace) -> Claimed:
+        """Renew the lease of a job that was leased before, to the length that its pace has, and keep it.
+
+        Raises:
+            JobStopped: there is none any more.
+            DatabaseError: trouble of the database.
+        """
+        asked_at, token = local_seconds(), values.fencing_token(job["lease_token"])
+        outcome = self.database.renew_job_lease(job["id"], pace.lease_seconds, lease_token=token)
+        if outcome.job is None:
+            raise JobStopped(loss(outcome) or "")
+        return self.leased(outcome.job, pace, asked_at=asked_at, leased_seconds=pace.lease_seconds)
+
+    async def taken_over(self, job: JobRow, pace: Pace) -> Claimed:
+        """The same, off the event loop, and repeated in trouble for as long as a lease is, unless it is hurried.
+
+        Raises:
+            JobStopped: there is none any more.
+            DatabaseError: trouble of the database, for all that time or not worth repeating.
+        """
+        tries, limit = 0, local_seconds() + pace.lease_seconds
+        while True:
+            try:
+                return await self.call(partial(self.renewed, job, pace))
+            except (TransientConflict, StoreUnavailable) as trouble:
+                pause = doubled(tries, CLOSING_PAUSE_SECONDS_MAX) * self.spread()
+                AttemptLog(_log, self._attempt(job).facts).warning("it cannot begin yet: %s", trouble)
+                if local_seconds() + pause >= limit or await is_set_within(self.hurried, pause):
+                    raise
+            tries += 1
 
     async def call(self, call: Callable[[], Answer]) -> Answer:
         """The answer of a call to the database, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.calls, call)
+
+    def _attempt(self, job: JobRow) -> Attempt:
+        return Attempt(
+            job_id=job["id"], job_type=job["job_type"], lease_token=job["lease_token"], worker_id=self.worker_id
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +130,13 @@ class Ended:
         ending: in a word.
         result: the handler's, if it completed.
         error: what `process_job` raises, if not.
+        is_left: nothing was written, and the row may still be leased to the attempt.
     """
 
     ending: Ending
     result: Any = None
     error: BaseException | None = None
+    is_left: bool = False
 
 
 class Running:
@@ -100,14 +148,11 @@ class Running:
         self._registration = registration
         self._holding = claimed.holding
         self._attempt = claimed.holding.attempt
+        self.log: Final = AttemptLog(_log, self._attempt.facts)
         self._loop = asyncio.get_running_loop()
         self._handler: asyncio.Future[Any] | None = None
+        self._begun = False
         self._left: asyncio.Future[None] = self._loop.create_future()
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """What each line of the log carries."""
-        return self._attempt.facts
 
     def stop(self, reason: str) -> None:
         """Ask the handler to end: an async one is cancelled, a plain one is signalled. On the event loop only."""
@@ -133,30 +178,36 @@ class Running:
             cancelled = await self._handle()
             closing = asyncio.ensure_future(self._close())
             cancelled = await ended(closing) or cancelled
+            defect = closing.exception()
+            if defect is not None and not isinstance(defect, DatabaseError) and self._holding.loss is None:
+                # Such as a result that raises when it is looked at: neither this worker nor the next may die of it.
+                closing = asyncio.ensure_future(self._failed(defect, retryable=True))
+                cancelled = await ended(closing) or cancelled
             how = closing.result()
             ending = how.ending
         finally:
-            self._ground.heartbeat.forget(self._holding)
-            self._ground.metrics.ended(self._attempt.job_type, ending, local_seconds() - begun)
-        _log.info("job %s: %s", self._attempt.job_id, how.ending, extra=self.facts | {"ending": how.ending})
+            self._end(ending, local_seconds() - begun)
+        self.log.info("%s", how.ending, extra={"ending": how.ending})
         if cancelled is not None:
             raise cancelled
         return how
 
-    async def give_back(self) -> None:
+    async def give_back(self) -> Ended:
         """Release the job, whose handler was not called."""
         ending = Ending.LEFT
         self._ground.metrics.begun(self._attempt.job_type)
         try:
-            lost = self._ground.heartbeat.close_attempt(self._holding)
-            if lost is None:
-                how = await self._answered(await self._write(self._released), Ended(Ending.RELEASED))
-            else:
-                how = await self._lost(lost)
+            how = await self._given_back()
             ending = how.ending
         finally:
-            self._ground.heartbeat.forget(self._holding)
-            self._ground.metrics.ended(self._attempt.job_type, ending, 0.0)
+            self._end(ending, 0.0)
+        return how
+
+    def _end(self, ending: Ending, seconds: float) -> None:
+        self._ground.heartbeat.forget(self._holding)
+        if ending in _CLOSED:
+            self._ground.tokens.closed(self._attempt.job_id, self._attempt.lease_token)
+        self._ground.metrics.ended(self._attempt.job_type, ending, seconds)
 
     def _hear_loss(self, lost: Loss) -> None:
         """On a thread of the heartbeat: tell the handler at once, and the loop as soon as it listens."""
@@ -164,7 +215,7 @@ class Running:
         try:
             self._loop.call_soon_threadsafe(self.stop, lost)
         except RuntimeError:
-            _log.warning("job %s: its event loop has ended", self._attempt.job_id, extra=self.facts)
+            self.log.warning("its event loop has ended")
 
     async def _handle(self) -> asyncio.CancelledError | None:
         """Wait for the handler's end, or until it is left; whoever cancels this meanwhile is told afterwards."""
@@ -172,9 +223,12 @@ class Running:
             self._handler = self._loop.create_future()
             self._handler.cancel()
         elif self._registration.is_async:
+            self._begun = True
             self._handler = asyncio.ensure_future(self._awaited())
         else:
-            self._handler = on_a_thread(f"prompt-studio-job-{self._attempt.job_id}", self._called)
+            self._begun = True
+            name = f"prompt-studio-job-{self._attempt.job_id}"
+            self._handler = on_a_thread(name, self._called, log=self.log)
         either = asyncio.ensure_future(asyncio.wait({self._handler, self._left}, return_when=asyncio.FIRST_COMPLETED))
         return await ended(either, told=partial(self.stop, STOPPING))
 
@@ -193,22 +247,22 @@ class Running:
 
     async def _close(self) -> Ended:
         """Write how it ended, unless the lease is lost."""
+        if not self._begun:
+            return await self._given_back()
         handler = cast("asyncio.Future[Any]", self._handler)
         if not handler.done():
-            _log.error("job %s: its handler does not end; its lease does", self._attempt.job_id, extra=self.facts)
+            self.log.error("its handler does not end; its lease does")
             handler.add_done_callback(self._note_late_end)
-            await self._forget()
-            return Ended(Ending.LEFT, error=JobStopped(self.context.reason or STOPPING))
+            return await self._leave()
         stopped = handler.cancelled()
         error = None if stopped else handler.exception()
         lost = self._ground.heartbeat.close_attempt(self._holding)
         if lost is not None:  # impl: PS-LEASE-HB-8
             if error is not None:
-                _log.info("job %s: what its handler raised meanwhile", self._attempt.job_id, exc_info=error)
+                self.log.info("what its handler raised meanwhile", exc_info=error)
             return await self._lost(lost)
         if self.context.reason is not None and (stopped or isinstance(error, JobStopped)):
-            how = Ended(Ending.RELEASED, error=JobStopped(self.context.reason))
-            return await self._answered(await self._write(self._released), how)
+            return await self._release()
         if stopped:
             error = RuntimeError("the handler was cancelled, and nobody had asked for it")
         if error is not None:
@@ -220,48 +274,63 @@ class Running:
             return await self._failed(refused, retryable=False)
         return await self._answered(completed, Ended(Ending.COMPLETED, result))
 
+    async def _given_back(self) -> Ended:
+        """Release a job that did not run, also if only the deadline says that its lease is lost: the token tells."""
+        lost = self._ground.heartbeat.close_attempt(self._holding)
+        if lost is not None and lost is not Loss.DEADLINE:
+            return await self._lost(lost)
+        return await self._release()  # impl: PS-LEASE-HB-18
+
     def _note_late_end(self, handler: asyncio.Future[Any]) -> None:
         error = None if handler.cancelled() else handler.exception()
-        _log.warning("job %s: its handler has ended at last", self._attempt.job_id, exc_info=error, extra=self.facts)
+        self.log.warning("its handler has ended at last", exc_info=error)
 
     async def _failed(self, error: BaseException, *, retryable: bool) -> Ended:
-        _log.warning("job %s failed", self._attempt.job_id, exc_info=error, extra=self.facts)
-        text = f"{type(error).__name__}: {error}"
-        outcome = await self._write(partial(self._fail, text, retryable=retryable))
+        self.log.warning("it failed", exc_info=error)
+        outcome = await self._write(partial(self._fail, _said(error), retryable=retryable))
         requeued = outcome is not None and outcome.status is JobStatus.QUEUED
         how = Ended(Ending.REQUEUED if requeued else Ending.FAILED, error=error)
         return await self._answered(outcome, how)
 
+    async def _release(self) -> Ended:
+        how = Ended(Ending.RELEASED, error=JobStopped(self.context.reason or STOPPING))
+        return await self._answered(await self._write(self._released, polling.RELEASE_SECONDS_MAX), how)
+
     async def _answered(self, outcome: Outcome | None, how: Ended) -> Ended:
-        """It ended so, if the database says so; None is no answer until the deadline."""
+        """It ended so, if the database says so; None is no answer for as long as one was waited for."""
         if outcome is None:
-            return await self._lost(self._ground.heartbeat.close_attempt(self._holding) or Loss.DEADLINE)
+            self.log.error("how it ended could not be written; its lease ends by itself")
+            deadline = self._ground.heartbeat.close_attempt(self._holding)
+            return await (self._leave() if deadline is None else self._lost(deadline))
         lost = loss(outcome)
         if lost is None:
             return how
-        _log.warning("job %s: it is not ours any more: %s", self._attempt.job_id, lost, extra=self.facts)
-        self._ground.metrics.lost(self._attempt.job_type, lost)
-        return await self._lost(lost)
+        return replace(await self._lost(self._ground.heartbeat.lose(self._holding, lost)), is_left=False)
 
     async def _lost(self, lost: Loss) -> Ended:
         await self._forget()
-        return Ended(Ending.LOST, error=JobStopped(lost))
+        return Ended(Ending.LOST, error=JobStopped(lost), is_left=lost is Loss.DEADLINE)
+
+    async def _leave(self) -> Ended:
+        await self._forget()
+        return Ended(Ending.LEFT, error=JobStopped(self.context.reason or STOPPING), is_left=True)
 
     async def _forget(self) -> None:
         token = self._attempt.lease_token
         await self._ground.call(partial(self._ground.database.forget_lease, self._attempt.job_id, lease_token=token))
 
-    async def _write(self, call: Callable[[], Outcome]) -> Outcome | None:
-        """The definite answer of a closing call; None if there was none until the lease's deadline."""
-        tries = 0
+    async def _write(self, call: Callable[[], Outcome], seconds: float = math.inf) -> Outcome | None:
+        """The definite answer of a closing call; None if there was none until the lease's deadline, or for so long."""
+        tries, limit = 0, local_seconds() + seconds
         while True:
             try:
                 return await self._ground.call(call)
             except (TransientConflict, StoreUnavailable) as trouble:  # impl: PS-LEASE-HB-9
-                _log.warning("job %s: no answer yet: %s", self._attempt.job_id, trouble, extra=self.facts)
+                self.log.warning("no answer yet: %s", trouble)
             pause = doubled(tries, CLOSING_PAUSE_SECONDS_MAX) * self._ground.spread()
-            await asyncio.sleep(max(0.0, min(pause, self._holding.deadline - local_seconds())))
-            if local_seconds() >= self._holding.deadline:
+            left = min(limit, self._holding.deadline) - local_seconds()
+            hurried = await is_set_within(self._ground.hurried, max(0.0, min(pause, left)))
+            if hurried or local_seconds() >= min(limit, self._holding.deadline):  # which a beat may have moved
                 return None
             self._ground.metrics.closing_repeated(self._attempt.job_type)
             tries += 1
@@ -278,3 +347,8 @@ class Running:
 
     def _released(self) -> Outcome:
         return self._ground.database.release_job(self._attempt.job_id, lease_token=self._attempt.lease_token)
+
+
+def _said(error: BaseException) -> str:
+    """An error in words; where its own cannot be had, since they raise, in the standard library's."""
+    return f"{type(error).__name__}: {TracebackException(type(error), error, None)}"

@@ -26,6 +26,9 @@ TRIES_PER_LEASE: Final = 10
 BEAT_SECONDS_MIN: Final = 0.1
 """A database is given that long for an answer, however short the lease."""
 
+LOCKED_SECONDS: Final = 0.05
+"""How long a beat waits for a row that another session has locked: meanwhile no other job's lease is renewed."""
+
 
 class Loss(StrEnum):
     """Why a holder must stop."""
@@ -89,11 +92,24 @@ class Beat:
         pace: how the lease is kept.
         due: when to beat next.
         deadline: when to stop believing in the lease.
+        leased_seconds: how long the lease is that ends then.
+        is_unanswered: the last beat ended in an error.
     """
 
     pace: Pace
     due: float
     deadline: float
+    leased_seconds: int
+    is_unanswered: bool = False
+
+    @property
+    def turn(self) -> tuple[bool, float]:
+        """Of several that are due the lowest is next: one beat is made at a time.
+
+        First come those whose last beat was answered, and of them whoever has the least time left. Those that had no
+        answer may have to be waited for again, and take turns: of them none is always next, however little time it has.
+        """
+        return self.is_unanswered, self.due if self.is_unanswered else self.deadline
 
 
 def first_beat(pace: Pace, asked_at: float, leased_seconds: int, spread: float) -> Beat:
@@ -103,19 +119,19 @@ def first_beat(pace: Pace, asked_at: float, leased_seconds: int, spread: float) 
     """
     brief = leased_seconds < pace.lease_seconds
     due = asked_at if brief else asked_at + _interval(pace, spread)
-    return Beat(pace, due, asked_at + leased_seconds)
+    return Beat(pace, due, asked_at + leased_seconds, leased_seconds)
 
 
 def renewed(beat: Beat, asked_at: float, spread: float) -> Beat:
     """After a beat that was called at `asked_at`, and applied. The deadline never goes back."""
     deadline = max(beat.deadline, asked_at + beat.pace.lease_seconds)
-    return replace(beat, due=asked_at + _interval(beat.pace, spread), deadline=deadline)
+    return Beat(beat.pace, asked_at + _interval(beat.pace, spread), deadline, beat.pace.lease_seconds)
 
 
 def unanswered(beat: Beat, now: float, spread: float) -> Beat:
     """After a beat that ended in an error at `now`: it may have been applied, and proves nothing."""
-    pause = min(beat.pace.interval_seconds, beat.pace.lease_seconds / TRIES_PER_LEASE)
-    return replace(beat, due=now + pause * spread)
+    pause = min(beat.pace.interval_seconds, beat.leased_seconds / TRIES_PER_LEASE)
+    return replace(beat, due=now + pause * spread, is_unanswered=True)
 
 
 def is_over(beat: Beat, now: float) -> bool:

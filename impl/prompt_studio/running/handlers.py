@@ -1,13 +1,15 @@
 """What runs a job: handlers by type of job, and what a handler is given.
 
 A handler with one required positional parameter gets a `JobContext`. One with two, or with `*args`, is of the old
-shape, and gets the payload and the entity's id. Either may be `async`; a plain one runs on a thread of its own.
+shape, and gets the payload and the entity's id. With one required and more that are not, the first must be annotated as
+a `JobContext`, since nothing else says which is meant. Either may be `async`; a plain one runs on a thread of its own.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -113,17 +115,27 @@ class JobContext:
     def progress(self, fraction: float | None = None, note: str | None = None) -> None:
         """Say how far the handler is: in the log, and to whoever asks the manager what runs.
 
+        A report costs no job: a fraction beyond 0 or 1 is taken for those, what is no number for unknown, and a note is
+        cleaned and cut to 10,000 characters.
+
         Raises:
             JobStopped: it must stop.
-            InputError: the fraction is not from 0 to 1, or the note is no text.
         """
         self.raise_if_stopped()
-        if fraction is not None:
-            values.number("fraction", fraction, 0, 1)
-        self.last_progress = Progress(fraction, None if note is None else values.text("note", note, 10_000))
-        known = {"fraction": fraction, "note": note}
+        self.last_progress = Progress(_fraction(fraction), _note(note))
+        known = {"fraction": self.last_progress.fraction, "note": self.last_progress.note}
         facts = {"job_id": self.job_id, "lease_token": self.lease_token, "worker_id": self.worker_id}
         _log.info("job %s: %s", self.job_id, self.last_progress, extra=facts | known)
+
+
+def _fraction(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return None if isinstance(value, float) and math.isnan(value) else min(1, max(0, value))
+
+
+def _note(value: object) -> str | None:
+    return values.error_text(value if value is None or isinstance(value, str) else values.shown(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,4 +220,18 @@ def _takes_context(handler: Handler) -> bool:
             "a handler must take one required positional parameter (a JobContext), or two (payload, entity_id), not "
             f"{inspect.signature(handler)}"
         )
+    if positional == 1 and _is_context(required[0]):
+        return True
+    if positional == 1 and not several and sum(one.kind in POSITIONAL for one in parameters) > 1:
+        raise InputError(
+            f"a handler must say which it takes, and {inspect.signature(handler)} fits both: annotate its first "
+            "parameter as JobContext, or give the second (entity_id) no default"
+        )
     return positional == 1 and not several
+
+
+def _is_context(parameter: inspect.Parameter) -> bool:
+    annotation = parameter.annotation  # a text in a module of postponed annotations
+    return annotation is JobContext or (
+        isinstance(annotation, str) and annotation.split(".")[-1] == JobContext.__name__
+    )

@@ -19,6 +19,7 @@ from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import DatabaseError
 from prompt_studio.metrics import Metrics
 from prompt_studio.running import beats
+from prompt_studio.running.attempt_log import AttemptLog
 from prompt_studio.running.beats import JITTER, Beat, Loss, Pace
 
 _log: Final = logging.getLogger("prompt_studio.heartbeat")
@@ -26,6 +27,9 @@ _dice: Final = SystemRandom()
 
 JOIN_SECONDS_MAX: Final = 60.0
 """The longest that closing waits for a beat that is under way; each beat has a limit, so it never takes as long."""
+
+LOOK_SECONDS_MAX: Final = 1.0
+"""The longest time between two looks at the clock: what waits on a condition does not see that the machine slept."""
 
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -59,7 +63,7 @@ class Attempt:
     @property
     def facts(self) -> dict[str, object]:
         """What each line of the log carries."""
-        return {  # impl: PS-LEASE-HB-16
+        return {
             "job_id": self.job_id,
             "job_type": self.job_type,
             "lease_token": self.lease_token,
@@ -72,6 +76,7 @@ class Holding:
 
     def __init__(self, attempt: Attempt, beat: Beat) -> None:
         self.attempt: Final = attempt
+        self.log: Final = AttemptLog(_log, attempt.facts)
         self.beat = beat
         self.loss: Loss | None = None
         self.beating = True
@@ -89,14 +94,18 @@ class Heartbeat:
 
     def __init__(
         self,
-        database: PromptStudioDatabase,
+        open_database: Callable[[], PromptStudioDatabase],
         *,
         metrics: Metrics,
         clock: Callable[[], float] = local_seconds,
         spread: Callable[[], float] = draw_spread,
     ) -> None:
-        """Take a database that nobody else uses; it is closed with the heartbeat."""
-        self._database = database
+        """Beat on a database that nobody else uses: it is opened by the first beat, and closed with the heartbeat.
+
+        So to begin is no call to the database, and trouble in opening it is that of a beat.
+        """
+        self._open_database = open_database
+        self._database: PromptStudioDatabase | None = None
         self._metrics = metrics
         self._clock = clock
         self._spread = spread
@@ -132,6 +141,7 @@ class Heartbeat:
         The call must return at once.
         """
         with self._changed:
+            self._expire(self._clock())
             holding.on_loss = on_loss
             if holding.loss is not None:
                 on_loss(holding.loss)
@@ -146,6 +156,11 @@ class Heartbeat:
             self._expire(self._clock())
             holding.closing = holding.loss is None
             return holding.loss
+
+    def lose(self, holding: Holding, found: Loss) -> Loss:
+        """The lease is lost, as a closing call was answered; the first reason, which alone is counted."""
+        with self._changed:
+            return self._lose(holding, found)
 
     def forget(self, holding: Holding) -> None:
         """Keep the lease no longer."""
@@ -165,7 +180,8 @@ class Heartbeat:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(JOIN_SECONDS_MAX)
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
 
     # The thread that beats
 
@@ -179,8 +195,8 @@ class Heartbeat:
                 now = self._clock()
                 beating = [holding for holding in self._holdings if holding.beating]
                 due = [holding for holding in beating if holding.beat.due <= now]
-                if due:  # after a pause of this process, or of the database, first whoever has the least time left
-                    return min(due, key=lambda holding: holding.beat.deadline)
+                if due:
+                    return min(due, key=lambda holding: holding.beat.turn)  # impl: PS-LEASE-HB-6
                 self._wait_until(min((holding.beat.due for holding in beating), default=None), now)
         return None
 
@@ -188,11 +204,13 @@ class Heartbeat:
         """Renew one lease, and note what came of it."""
         attempt, asked_at = holding.attempt, self._clock()  # impl: PS-LEASE-HB-1, PS-LEASE-HB-2
         try:
+            if self._database is None:
+                self._database = self._open_database()
             outcome = self._database.renew_job_lease(
                 attempt.job_id, holding.beat.pace.lease_seconds, lease_token=attempt.lease_token
             )
         except DatabaseError as error:
-            _log.warning("job %s: a beat failed: %s", attempt.job_id, error, extra=attempt.facts)
+            holding.log.warning("a beat failed: %s", error)
             self._metrics.renewal_failed(attempt.job_type)
             with self._changed:
                 holding.beat = beats.unanswered(holding.beat, self._clock(), self._spread())
@@ -223,18 +241,17 @@ class Heartbeat:
             if holding.loss is None and beats.is_over(holding.beat, now):
                 self._lose(holding, Loss.DEADLINE)
 
-    def _lose(self, holding: Holding, found: Loss) -> None:
-        if holding.loss is not None:
-            return
-        holding.loss, holding.beating = found, False
-        attempt = holding.attempt
-        _log.warning("job %s: the lease is lost: %s", attempt.job_id, found, extra=attempt.facts | {"loss": found})
-        self._metrics.lost(attempt.job_type, found)
-        if holding.on_loss is not None:
-            holding.on_loss(found)
+    def _lose(self, holding: Holding, found: Loss) -> Loss:
+        if holding.loss is None:
+            holding.loss, holding.beating = found, False
+            holding.log.warning("the lease is lost: %s", found, extra={"loss": found})
+            self._metrics.lost(holding.attempt.job_type, found)
+            if holding.on_loss is not None:
+                holding.on_loss(found)
+        return holding.loss
 
     def _wait_until(self, instant: float | None, now: float) -> None:
-        self._changed.wait(None if instant is None else max(0.0, instant - now))
+        self._changed.wait(None if instant is None else min(LOOK_SECONDS_MAX, max(0.0, instant - now)))
 
 
 def beating_database(database: PromptStudioDatabase, pace: Pace) -> PromptStudioDatabase:
@@ -244,13 +261,15 @@ def beating_database(database: PromptStudioDatabase, pace: Pace) -> PromptStudio
         DatabaseError: as on opening.
     """
     half = pace.beat_seconds / 2  # impl: PS-LEASE-HB-6
+    # Where rows are locked one by one, who has locked one is in the way of one job only.
+    locked = half if database.capabilities.one_writer else min(half, beats.LOCKED_SECONDS)
     return database.opened_again(
         replace(
             database.settings,
             advisory_locks=False,
             notifications=False,
             pool_connections=1,
-            write_retry_seconds=half,
+            write_retry_seconds=locked,
             statement_seconds=max(beats.BEAT_SECONDS_MIN, half),
             answer_seconds=half,
         )

@@ -15,6 +15,9 @@ SPREAD_MIN: Final = 0.5
 CLOSING_PAUSE_SECONDS_MAX: Final = 5.0
 """The longest wait between two tries of a closing call."""
 
+RELEASE_SECONDS_MAX: Final = 10.0
+"""How long a release that gets no answer is repeated: a stop waits for it, and all that it saves is an execution."""
+
 
 @dataclass(frozen=True, slots=True)
 class Idle:

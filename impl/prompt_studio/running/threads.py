@@ -7,14 +7,14 @@ Calls to the database take turns on a few threads, since each thread has a conne
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import copy_context
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-_log: Final = logging.getLogger(__name__)
+from prompt_studio.running.attempt_log import AttemptLog
 
 Answer = TypeVar("Answer")
 
@@ -34,7 +34,7 @@ class _Caught:
         return True
 
 
-def on_a_thread(name: str, call: Callable[[], Answer]) -> asyncio.Future[Answer]:
+def on_a_thread(name: str, call: Callable[[], Answer], *, log: AttemptLog) -> asyncio.Future[Answer]:
     """The future answer of a call on a thread of its own, in the context of the caller."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Answer] = loop.create_future()
@@ -47,7 +47,7 @@ def on_a_thread(name: str, call: Callable[[], Answer]) -> asyncio.Future[Answer]
         try:
             loop.call_soon_threadsafe(_settle, future, answers, caught.error)
         except RuntimeError:
-            _log.warning("%s ended after its event loop", name)
+            log.warning("its handler ended after its event loop")
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
@@ -87,6 +87,14 @@ async def ended(
             if told is not None:
                 told()
     return cancelled
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event is set, as soon as it is, and at the latest after so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 async def to_its_end(work: Awaitable[Answer]) -> Answer:

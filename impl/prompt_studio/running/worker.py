@@ -16,18 +16,20 @@ from functools import partial
 from random import SystemRandom
 from typing import Final
 
-from prompt_studio.errors import DatabaseError, StoreUnavailable, TransientConflict
+from prompt_studio.errors import DatabaseError, StoreUnavailable, TransientConflict, UnreadableJob
 from prompt_studio.jobs import JobType
-from prompt_studio.metrics import Ending
 from prompt_studio.running.attempt import STOPPING, Claimed, Ended, Ground, Running
 from prompt_studio.running.beats import Pace
-from prompt_studio.running.handlers import Handlers, JobContext, Registration
+from prompt_studio.running.handlers import Handlers, JobContext, JobStopped, Registration
 from prompt_studio.running.heartbeat import local_seconds
 from prompt_studio.running.polling import SPREAD_MIN, Idle
-from prompt_studio.running.threads import ended, to_its_end
+from prompt_studio.running.threads import ended, is_set_within, to_its_end
 
 _log: Final = logging.getLogger("prompt_studio.worker")
 _dice: Final = SystemRandom()
+
+HURRIED: Final = 3
+"""How often a worker is asked to stop until it waits for no answer that does not come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Worker:
     def __init__(
         self, ground: Ground, handlers: Handlers, pace_of: Callable[[Registration], Pace], habits: Habits
     ) -> None:
+        """Work with these handlers, which stay as they are for as long as it does."""
         self._ground = ground
         self._handlers = handlers
         self._pace_of = pace_of
@@ -63,6 +66,7 @@ class Worker:
         self._changed = asyncio.Event()
         self._stopping = False
         self._grace_ends = math.inf
+        self._asked = 0
         self._left = 0
         self._defect: BaseException | None = None
 
@@ -74,35 +78,49 @@ class Worker:
     def stop(self, grace_seconds: float | None = None) -> None:
         """Stop, from any thread, letting handlers run on for so long; None is as usual, and the second time not at all.
 
-        Of several ends of the grace time the soonest counts.
+        Of several ends of the grace time the soonest counts. From the third time on no closing call is repeated.
         """
         if grace_seconds is None:
+            self._asked += 1
             grace_seconds = 0 if self._stopping else self._habits.grace_seconds
         self._grace_ends = min(self._grace_ends, local_seconds() + grace_seconds)
         self._stopping = True
         self.wake()
+        if self._asked >= HURRIED:
+            self._set(self._ground.hurried)
 
     def wake(self) -> None:
         """Look again at once, from any thread: there may be a job, or something else to do."""
+        self._set(self._changed)
+
+    def _set(self, event: asyncio.Event) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._changed.set)
+            self._loop.call_soon_threadsafe(event.set)
         except RuntimeError:
-            _log.debug("a worker was woken after its event loop had ended")
+            _log.debug("a worker was told after its event loop had ended")
 
     async def run(self) -> bool:
-        """Work until stopped. False: a handler did not end, and its job's lease ends by itself.
+        """Work until stopped. False: the stop left a job to its lease, which ends by itself.
 
-        A cancellation is a stop without a grace time, and is obeyed when that is done.
+        A cancellation is a stop without a grace time, and is obeyed when that is done. Trouble of the database that is
+        no use in waiting for is a stop like any other, since what runs may come to its end; a defect is one at once.
         """
         try:
             await self._work()
-        except BaseException:
-            self.stop(0)
-            await to_its_end(self._end())
+        except BaseException as error:
+            if not isinstance(error, DatabaseError):
+                self.stop(0)
+            elif not self._stopping:
+                self.stop()
+            await self._ended_in_order()
             raise
+        return await self._ended_in_order()
+
+    async def _ended_in_order(self) -> bool:
         ending = asyncio.ensure_future(self._end())
         cancelled = await ended(ending, told=partial(self.stop, 0))
         if cancelled is not None:
+            ending.exception()  # seen, though it is the cancellation that is raised
             raise cancelled
         return ending.result()
 
@@ -133,7 +151,7 @@ class Worker:
         running = None
         try:
             claimed = claim.result()
-        except (TransientConflict, StoreUnavailable) as error:
+        except (TransientConflict, StoreUnavailable, UnreadableJob) as error:
             _log.warning("no job could be acquired: %s", error, extra={"worker_id": self._ground.worker_id})
             self._ground.metrics.claim_failed()
             claimed = None
@@ -141,7 +159,8 @@ class Worker:
             self._ground.metrics.claimed(claimed.job)
             running = Running(self._ground, self._handlers[claimed.job["job_type"]], claimed)
         if running is not None and (self._stopping or cancelled is not None):  # impl: PS-LEASE-HB-12
-            await to_its_end(running.give_back())
+            given_back = await to_its_end(running.give_back())
+            self._left += given_back.is_left
             running = None
         if cancelled is not None:
             raise cancelled
@@ -149,16 +168,36 @@ class Worker:
 
     def _acquire(self, lease_seconds: int, paces: Mapping[JobType, Pace]) -> Claimed | None:
         asked_at = local_seconds()
-        job = self._ground.database.acquire_next_job(
-            worker_id=self._ground.worker_id, lease_seconds=lease_seconds, job_types=list(paces)
-        )
+        try:
+            job = self._ground.database.acquire_next_job(
+                worker_id=self._ground.worker_id, lease_seconds=lease_seconds, job_types=list(paces)
+            )
+        except UnreadableJob as unreadable:
+            self._fail(unreadable)
+            raise
         if job is None:
             return None
-        return self._ground.leased(job, paces[job["job_type"]], asked_at=asked_at, leased_seconds=lease_seconds)
+        pace = paces[job["job_type"]]
+        if local_seconds() >= asked_at + lease_seconds / 2:
+            # It took so long that the first beat might miss the end of a brief lease. What comes of it otherwise is
+            # found out by that beat, or by the release of a job that has not begun.
+            with suppress(JobStopped, StoreUnavailable, TransientConflict):
+                return self._ground.renewed(job, pace)
+        return self._ground.leased(job, pace, asked_at=asked_at, leased_seconds=lease_seconds)
+
+    def _fail(self, job: UnreadableJob) -> None:
+        """Fail a job that was claimed and that nobody can run, for good: it would be each worker's next one."""
+        try:
+            with suppress(UnreadableJob):  # so is the answer; the call was carried out
+                self._ground.database.fail_job(  # impl: PS-LEASE-HB-24
+                    job.job_id, lease_token=job.lease_token, error_message=str(job), retryable=False
+                )
+        finally:
+            self._ground.database.forget_lease(job.job_id, lease_token=job.lease_token)
 
     def _begin(self, running: Running) -> None:
         job = running.context.job
-        _log.info("job %s: begun", job["id"], extra=running.facts | {"was_reclaim": job["was_reclaim"]})
+        running.log.info("begun", extra={"was_reclaim": job["was_reclaim"]})
         task = self._loop.create_task(running.run(), name=f"job-{job['id']}")
         self._running[task] = running
         task.add_done_callback(self._note_end)
@@ -167,12 +206,14 @@ class Worker:
         running = self._running.pop(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _log.error("job %s: it ended, and that was not written", running.facts["job_id"], exc_info=error)
+            running.log.error("it ended, and that was not written", exc_info=error)
             if not isinstance(error, DatabaseError):  # a defect, and not trouble of one job
                 self._defect = error
-                self.stop()
+                if not self._stopping:
+                    self.stop()
+            self._left += self._stopping
         elif not task.cancelled():
-            self._left += task.result().ending is Ending.LEFT
+            self._left += self._stopping and task.result().is_left  # impl: PS-LEASE-HB-19
         self._changed.set()
 
     async def _end(self) -> bool:
@@ -199,7 +240,4 @@ class Worker:
             await self._is_changed_within(left)
 
     async def _is_changed_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        return self._changed.is_set()
+        return await is_set_within(self._changed, seconds)

@@ -5,11 +5,10 @@ Whatever the way, the statement `acquire_best_job` decides who wins, and its gua
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from prompt_studio.errors import DatabaseError
+from prompt_studio.errors import UnreadableJob
 from prompt_studio.jobs import ClosedBy, JobRow, Outcome
 from prompt_studio.storage.dialect import Dialect, Parameters, Row
 from prompt_studio.storage.transactions import Session, Sessions
@@ -147,34 +146,38 @@ class _OneWriterClaim:
         self._patience = session.patience()
 
     def step(self, *, fails_exhausted: bool) -> Step:
-        def fail_or_claim(session: Session) -> Step:
-            if fails_exhausted and session.run(self._dialect.statements["fail_best_exhausted_job"], self._parameters):
-                return Step(exhausted=True)
-            return Step(exhausted=False, job=self._leased(session, "acquire_best_job"))
+        def fail_or_claim(session: Session) -> list[Row] | None:
+            if fails_exhausted and self._run(session, "fail_best_exhausted_job"):
+                return None
+            return self._run(session, "acquire_best_job")
 
-        return self._write(fail_or_claim)
+        rows = self._session.write(fail_or_claim, patience=self._patience)
+        return Step(exhausted=True) if rows is None else self._leased(rows)
 
     def this(self) -> Step:
-        return self._write(lambda session: Step(exhausted=False, job=self._leased(session, "acquire_this_job")))
+        return self._leased(
+            self._session.write(lambda session: self._run(session, "acquire_this_job"), patience=self._patience)
+        )
 
-    def _write(self, operation: Callable[[Session], Step]) -> Step:
-        return self._session.write(operation, patience=self._patience)
+    def _run(self, session: Session, name: str) -> list[Row]:
+        return session.run(self._dialect.statements[name], self._parameters)
 
-    def _leased(self, session: Session, name: str) -> JobRow | None:
-        rows = session.run(self._dialect.statements[name], self._parameters)
-        return claimed_job(self._dialect, rows[0]) if rows else None
+    def _leased(self, rows: list[Row]) -> Step:
+        """After the commit: a row that cannot be read would else be rolled back, and be the next claim's again."""
+        return Step(exhausted=False, job=claimed_job(self._dialect, rows[0]) if rows else None)
 
 
 def claimed_job(dialect: Dialect, row: Row) -> JobRow:
-    """The row of a claim that was, or will be, committed.
+    """The row of a claim that was committed.
 
     Raises:
-        DatabaseError: it cannot be read.
+        UnreadableJob: it cannot be read.
     """
     try:
         return dialect.job(row)
-    except DatabaseError as error:
-        raise DatabaseError(
-            f"{error} (it was claimed all the same, by {row['lease_owner']!r} with token {row['lease_token']}, and is "
-            "tried again when that lease ends)"
+    except UnreadableJob as error:
+        raise UnreadableJob(
+            f"{error} (it was claimed all the same, by {row['lease_owner']!r} with token {row['lease_token']})",
+            job_id=error.job_id,
+            lease_token=error.lease_token,
         ) from error

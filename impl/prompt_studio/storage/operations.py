@@ -51,26 +51,29 @@ class Operations:
 
         Where others can write at the same time, a statement that applies is committed by itself. If none does, the
         row is locked and they are tried once more, so that the row which is looked at is the one that refused.
+
+        A row is read when it is committed: one that cannot be read can still be closed.
         """
 
-        def tried(session: Session) -> Outcome | None:
-            for name in statements:
-                job = self._job(session, name, parameters)
-                if job is not None:
-                    return applied(job)
-            return None
+        def tried(session: Session) -> Row | None:
+            answers = (self._run(session, name, parameters) for name in statements)
+            return next((rows[0] for rows in answers if rows), None)
 
-        def explained(session: Session) -> Outcome:
+        def explained(session: Session) -> tuple[Row | None, bool]:
             if not self._hold(session, parameters):
-                return refused(None)  # a job that is created only now is not the one that was refused
-            return tried(session) or refused(self._job(session, "get_job", parameters))
+                return None, False  # a job that is created only now is not the one that was refused
+            row = tried(session)
+            if row is not None:
+                return row, True
+            return next(iter(self._run(session, "get_job", parameters)), None), False
 
-        patience = session.patience()
+        patience, row = session.patience(), None
         if not self._dialect.capabilities.one_writer:
-            outcome = session.write(tried, alone=True, patience=patience)
-            if outcome is not None:
-                return outcome
-        return session.write(explained, patience=patience)
+            row = session.write(tried, alone=True, patience=patience)
+        row, is_applied = (row, True) if row is not None else session.write(explained, patience=patience)
+        if row is not None and is_applied:
+            return applied(self._dialect.job(row))
+        return refused(None if row is None else self._dialect.job(row))
 
 
 def wanted_types(job_types: Sequence[JobType]) -> dict[str, JobType]:

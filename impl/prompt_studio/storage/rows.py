@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from prompt_studio.errors import DatabaseError
+from prompt_studio.errors import UnreadableJob
 from prompt_studio.jobs import ClosedBy, JobRow, JobStatus, JobType
 from prompt_studio.storage.dialect import Row
 
@@ -16,13 +16,15 @@ def job_row(row: Row, instant: Callable[[Any], datetime]) -> JobRow:
     """The row as a caller's dict. `instant` makes an aware UTC datetime of a stored time.
 
     Raises:
-        DatabaseError: a value in it cannot be read; only a hand puts such a one there.
+        UnreadableJob: a value in it cannot be read; only a hand puts such a one there.
     """
     try:
         return _job_row(row, instant)
     except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise DatabaseError(
-            f"job {row['id']} cannot be read: {error}: if its row was changed by hand, mend it"
+        raise UnreadableJob(
+            f"job {row['id']} cannot be read: {error}: if its row was changed by hand, mend it",
+            job_id=row["id"],
+            lease_token=row["lease_token"],
         ) from error
 
 

@@ -173,18 +173,18 @@ class PostgresClaims:
 
     def _unlock(self, job_id: int) -> None:
         """Give a lock back; the change of state that it was for has been committed."""
-        begun = self._connection.sessions_begun
+        begun, facts = self._connection.sessions_begun, {"job_id": job_id, "lease_token": self._memory.held.get(job_id)}
         try:
             rows = self._worker.run(self.dialect.statements["unlock_job"], {"job_id": job_id})  # impl: PS-LOCKS-7
         except DatabaseError as error:
             # The change was committed: its answer stands. Without the session there is no lock.
-            _log.warning("the lock of job %s goes with its session: %s", job_id, error)
+            _log.warning("the lock of job %s goes with its session: %s", job_id, error, extra=facts)
             self._connection.close()
             return
         self.counts.unlocked += rows[0]["unlocked"]
         if not rows[0]["unlocked"] and self._connection.sessions_begun == begun:
             self.counts.unlock_errors += 1
-            _log.error("job %s was to be unlocked, and its lock was not held", job_id)
+            _log.error("the lock of job %s was to be given back, and was not held", job_id, extra=facts)
 
     def _give_back_unknown(self) -> None:
         """After an error in a claim a lock may be held whose id nobody was told: give back what the map lacks."""
