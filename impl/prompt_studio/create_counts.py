@@ -49,6 +49,10 @@ class Creates:
             if job is not None:
                 self._count(_SCHEDULED, str(job["job_type"]))
 
+    def note_known(self, entity_type: str) -> None:
+        """Count a request whose entity was found before it was tried to make it again."""
+        self._count(_HIT, entity_type)
+
     def counts(self) -> CreateCounts:
         """What was counted so far."""
         found: dict[str, Counter[str]] = {_SCHEDULED: Counter(), _HIT: Counter(), _MISS: Counter()}

@@ -420,7 +420,10 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         """
         kind = values.text("entity_type", entity_type)
         once = Wish(values.text("idempotency_key", key), user_id, request).once(kind, request)
-        return None if once is None else self._store.lookup_created(once)
+        found = None if once is None else self._store.lookup_created(once)
+        if found is not None:
+            self._creates.note_known(kind)
+        return found
 
     def record_idempotency(self, entity_type: str, key: str, entity_id: int, user_id: str | None) -> IdempotencyRecord:
         """The entity that the key stands for: within retention the one that was recorded first.

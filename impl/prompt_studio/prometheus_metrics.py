@@ -12,7 +12,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -147,6 +156,21 @@ class PrometheusMetrics(Metrics):
         self._endings.labels(job_type, ending).inc()
         self._duration.labels(job_type, ending).observe(seconds)
         self._running.labels(job_type).dec()
+
+
+class Scrapes:
+    """What a program that serves HTTP itself answers scrapes with: the queue and the keys, and no worker's doing."""
+
+    media_type: Final = CONTENT_TYPE_LATEST
+
+    def __init__(self, database: PromptStudioDatabase) -> None:
+        """Watch the queue of this database."""
+        self._registry: Final = CollectorRegistry()
+        self._registry.register(QueueCollector(database))
+
+    def answer(self) -> bytes:
+        """The text of one scrape."""
+        return generate_latest(self._registry)
 
 
 class QueueCollector(Collector):

@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -43,8 +45,26 @@ class Result:
 
 
 def run(mutant: Mutant, steps: int) -> Result:
-    """Run the stateful suite on a copy of the project with this mutant in it."""
+    """Run the tests that must notice on a copy of the project with this mutant in it."""
     began = time.monotonic()
+    with _copied() as copy:
+        target = copy / mutant.file
+        target.write_text(mutant.applied_to(target.read_text(encoding="utf-8")), encoding="utf-8")
+        verdict, named, layer = verdict_of(copy, steps, mutant.suite)
+    killed = verdict == "violated" and not set(named).isdisjoint(mutant.invariant)
+    seconds = round(time.monotonic() - began, 1)
+    return Result(mutant.id, killed, verdict, named, list(mutant.invariant), layer, seconds)
+
+
+def run_without(tests: str, steps: int) -> tuple[str, list[str]]:
+    """Return what these tests say of the project itself, in a copy too: several run at once."""
+    with _copied() as copy:
+        verdict, named, _ = verdict_of(copy, steps, tests)
+    return verdict, named
+
+
+@contextmanager
+def _copied() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
         copy = Path(directory)
         for name in COPIED:
@@ -53,14 +73,12 @@ def run(mutant: Mutant, steps: int) -> Result:
                 shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
             else:
                 shutil.copy(source, copy / name)
-        target = copy / mutant.file
-        target.write_text(mutant.applied_to(target.read_text(encoding="utf-8")), encoding="utf-8")
-        verdict, named, layer = (
-            part_of_the_suite(copy, steps, mutant.suite) if mutant.suite else (*suite(copy, steps), "stateful")
-        )
-    killed = verdict == "violated" and not set(named).isdisjoint(mutant.invariant)
-    seconds = round(time.monotonic() - began, 1)
-    return Result(mutant.id, killed, verdict, named, list(mutant.invariant), layer, seconds)
+        yield copy
+
+
+def verdict_of(project: Path, steps: int, tests: str) -> tuple[str, list[str], str]:
+    """Return the verdict of these tests, or of the stateful run, the broken promises, and who saw them first."""
+    return part_of_the_suite(project, steps, tests) if tests else (*suite(project, steps), "stateful")
 
 
 def part_of_the_suite(project: Path, steps: int, tests: str) -> tuple[str, list[str], str]:
@@ -125,12 +143,16 @@ def main() -> int:
     if not chosen:
         parser.error(f"no mutant has {options.only!r} in its name; --list shows them")
     began = time.monotonic()
-    for tests in sorted({mutant.suite for mutant in chosen}):
-        verdict, named, *_ = part_of_the_suite(ROOT, options.steps, tests) if tests else suite(ROOT, options.steps)
-        print(f"{'the project itself':<48} {verdict} ({tests or 'stateful'})", flush=True)
-        if verdict != "holds":
-            print(f"the tests are red without a mutant: {named}", file=sys.stderr)
-            return 1
+    with ThreadPoolExecutor(options.jobs) as pool:
+        suites = sorted({mutant.suite for mutant in chosen})
+        for tests, (verdict, named) in zip(
+            suites, pool.map(lambda tests: run_without(tests, options.steps), suites), strict=True
+        ):
+            print(f"{'the project itself':<48} {verdict} ({tests or 'stateful'})", flush=True)
+            if verdict != "holds":
+                pool.shutdown(cancel_futures=True)
+                print(f"the tests are red without a mutant: {named}", file=sys.stderr)
+                return 1
     results = []
     with ThreadPoolExecutor(options.jobs) as pool:
         for result in pool.map(lambda mutant: run(mutant, options.steps), chosen):

@@ -120,6 +120,19 @@ def answers(asker: Asker, ids: dict[str, int], question: Question) -> list[tuple
     return told
 
 
+class TestMetrics:
+    def test_are_those_of_the_queue(self, ann: Asker, client: TestClient, optimization: dict[str, Any]) -> None:
+        del optimization
+        ann.post("/projects/", {"name": "x"}, key="k")
+        ann.post("/projects/", {"name": "x"}, key="k")
+        answer = client.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=")
+        assert 'prompt_studio_jobs{status="queued"} 1.0' in answer.text
+        assert "prompt_studio_database_up 1.0" in answer.text
+        assert 'prompt_studio_idempotency_misses_total{entity_type="project"} 1.0' in answer.text
+        assert 'prompt_studio_idempotency_hits_total{entity_type="project"} 1.0' in answer.text
+
+
 @pytest.mark.verifies("PS-HTTP-4", "PS-HTTP-5")
 class TestAnothers:
     """For each endpoint: what is another's and what is not there get the same answer, and nothing changes."""
@@ -178,7 +191,7 @@ class TestAnothers:
         assert [one["name"] for one in bob.get("/projects/")["data"]["projects"]] == ["his"]
 
         # Every route is asked here, or names nothing of anybody's.
-        blank = ("/projects/", "/projects", "/optimizations/strategies", "/status", "/health")
+        blank = ("/projects/", "/projects", "/optimizations/strategies", "/status", "/health", "/metrics")
         paths = {path.removeprefix("/api/v1/prompt-studio") for path in client.get("/openapi.json").json()["paths"]}
         named = {path.format_map({f"{kind}_id": f"{{{kind}}}" for kind in hers}) for path in paths}
         assert named - {path for _, path in asked} == set(blank)

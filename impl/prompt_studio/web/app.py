@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import PlainTextResponse
 
 from prompt_studio.database import PromptStudioDatabase
+from prompt_studio.prometheus_metrics import Scrapes
 from prompt_studio.web import problems
 from prompt_studio.web.requests import Database
 from prompt_studio.web.routes import optimizations, projects, prompts, status
@@ -58,6 +60,13 @@ def include_routes(
         router.include_router(module.router)
     app.include_router(router)
     app.include_router(_health)
+    scrapes = Scrapes(database)
+
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    def metrics() -> Response:
+        """What Prometheus asks for: the queue and the keys of this process."""
+        return Response(scrapes.answer(), media_type=scrapes.media_type)
+
     _describe(app)
 
 
