@@ -8,7 +8,7 @@ checks all of its arguments before it sends anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime
@@ -22,6 +22,7 @@ from prompt_studio.clock import Clock
 from prompt_studio.config import LEASE_SECONDS_MAX, Settings
 from prompt_studio.errors import InputError
 from prompt_studio.facade import json_or_none
+from prompt_studio.fingerprints import fingerprint
 from prompt_studio.job_values import MAX_RETRIES, PRIORITY, new_job
 from prompt_studio.jobs import (
     IdempotencyRecord,
@@ -39,7 +40,7 @@ from prompt_studio.prompt_calls import PromptCalls
 from prompt_studio.storage.api import Store
 from prompt_studio.storage.capabilities import BackendType, Capabilities
 from prompt_studio.storage.claims import Listener, LockCounts
-from prompt_studio.storage.keyed_creates import Key
+from prompt_studio.storage.keyed_creates import Key, Once
 from prompt_studio.storage.opening import dialect_of
 from prompt_studio.storage.sql_store import SqlStore
 
@@ -407,20 +408,19 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         """
         return self._store.lookup_idempotency(_key(entity_type, key, user_id))
 
-    def lookup_created(
-        self, entity_type: str, key: str, user_id: str | None, request: Mapping[str, object]
-    ) -> int | None:
+    def lookup_created(self, entity_type: str, key: str, user_id: str | None, request: object) -> int | None:
         """The id of the entity that this request has made under this key before, or None.
 
         For callers that must answer a repeated request before they look at its content. The request is what the create
         was given as `request`.
 
         Raises:
+            InputError: the request is no JSON value.
             IdempotencyMismatch: the key was used for another request.
         """
         kind = values.text("entity_type", entity_type)
-        once = Wish(values.text("idempotency_key", key), user_id, request).once(kind, request)
-        found = None if once is None else self._store.lookup_created(once)
+        once = Once(_key(entity_type, key, user_id), fingerprint(f"create_{kind}", request))
+        found = self._store.lookup_created(once)
         if found is not None:
             self._creates.note_known(kind)
         return found

@@ -25,7 +25,7 @@ class Asker:
     token: str | None
 
     def ask(self, method: str, path: str, *, key: str | None = None, **how: Any) -> Response:  # noqa: ANN401 - httpx's
-        headers = dict(how.pop("headers", {}))
+        headers = {"Content-Type": "application/json"} | dict(how.pop("headers", {}))
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         if key is not None:

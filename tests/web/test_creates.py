@@ -141,7 +141,8 @@ class TestAKey:
         path, body, status = create
         ann.post(path, body, key="k", status=status)
         made = rows(database, project)
-        for other in (body | {"name": "third"}, {}, {"nonsense": 1}):
+        others: tuple[object, ...] = (body | {"name": "third"}, {}, {"nonsense": 1}, [], "text", 5)
+        for other in others:
             told = ann.post(path, other, key="k", status=422)
             assert "use a new key for a new request" in told["detail"]
         assert rows(database, project) == made

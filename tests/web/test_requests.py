@@ -54,8 +54,23 @@ class TestARequest:
         assert (answer.status_code, type(answer.json()["detail"])) == (422, list)
 
     def test_refuses_a_body_that_is_too_long(self, ann: Asker) -> None:
-        answer = ann.ask("POST", "/projects/", content=b" " * (4 * 1024 * 1024 + 1))
+        answer = ann.ask("POST", "/projects/", content=b" " * (1024 * 1024 + 1))
         assert answer.status_code == 413
+
+    @pytest.mark.parametrize("kind", ["text/plain", "", "application/x-www-form-urlencoded", "application/jsonp"])
+    def test_refuses_what_is_not_said_to_be_json(self, ann: Asker, kind: str) -> None:
+        answer = ann.ask("POST", "/projects/", content=b'{"name": "x"}', headers={"Content-Type": kind})
+        assert answer.status_code == 415
+
+    @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "application/ld+json"])
+    def test_takes_every_kind_of_json(self, ann: Asker, kind: str) -> None:
+        answer = ann.ask("POST", "/projects/", content=b'{"name": "x"}', headers={"Content-Type": kind})
+        assert answer.status_code == 201
+
+    def test_is_told_of_a_few_errors_of_many(self, ann: Asker) -> None:
+        body = {"project_id": 1, "initial_prompt_id": 1, "optimization_config": {}, "test_case_ids": [0] * 50_000}
+        told = ann.post("/optimizations/create", body, status=422)["detail"]
+        assert (len(told), told[-1]["msg"]) == (21, "and 49,982 more")
 
     @pytest.mark.parametrize("token", [None, "", "token-of-eve-0000", "token-of-ann-000"])
     def test_takes_nobody_for_somebody(self, ann: Asker, token: str | None) -> None:

@@ -45,3 +45,30 @@ def test_a_database_that_is_away_is_unavailable(tmp_path: Path) -> None:
         assert client.get("/health").status_code == 503
         (tmp_path / "elsewhere.db").rename(path)
         assert len(ann.get("/projects/")["data"]["projects"]) == 1
+
+
+def test_a_row_that_cannot_be_read_is_a_defect_and_named_so(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with PromptStudioDatabase(path, "web") as database:
+        app = create_app(database, Users(TOKENS))
+        with TestClient(app, raise_server_exceptions=False) as client, closing(sqlite3.connect(path)) as hand:
+            ann = Asker(client, "token-of-ann-0000")
+            project = ann.post("/projects/", {"name": "x"})["data"]["id"]
+            hand.execute("UPDATE prompt_studio_projects SET metadata = ?", ["9" * 5_000])
+            hand.commit()
+            answer = ann.ask("GET", f"/projects/get/{project}")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+
+
+def test_a_read_that_meets_somebody_in_the_way_is_to_be_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    settings = Settings(write_retry_seconds=0.1, sqlite_wal=False)
+    with (
+        PromptStudioDatabase(path, "web", settings=settings) as database,
+        TestClient(create_app(database, Users(TOKENS))) as client,
+        closing(sqlite3.connect(path)) as rival,
+    ):
+        rival.execute("BEGIN EXCLUSIVE")
+        answer = client.get("/health")
+        rival.rollback()
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")

@@ -59,6 +59,30 @@ class TestAHost:
             made = client.post("/api/v1/prompt-studio/projects", headers={"X-User": "eve"}, json={"name": "x"})
             assert (made.status_code, made.json()["user_id"]) == (201, "eve")
 
+    @pytest.mark.parametrize("named", [None, "", " ", "x" * 256, "\0", True, 1.5, ["ann"]], ids=repr)
+    def test_that_names_nobody_lets_nobody_in(self, database: PromptStudioDatabase, named: object) -> None:
+        database.create_project("secret", user_id="ann")
+        app = FastAPI()
+        include_routes(app, database)
+        app.dependency_overrides[user_of_request] = lambda: named
+        with TestClient(app) as client:
+            asked = [
+                client.get("/api/v1/prompt-studio/projects/"),
+                client.get("/api/v1/prompt-studio/status"),
+                client.post("/api/v1/prompt-studio/projects/", json={"name": "x"}, headers={"Idempotency-Key": "k"}),
+            ]
+        assert [answer.status_code for answer in asked] == [401] * 3
+        assert database.list_projects()["pagination"]["total"] == 1
+
+    def test_may_name_a_number(self, database: PromptStudioDatabase) -> None:
+        app = FastAPI()
+        include_routes(app, database)
+        app.dependency_overrides[user_of_request] = lambda: 7
+        with TestClient(app) as client:
+            made = client.post("/api/v1/prompt-studio/projects", json={"name": "x"})
+            assert made.json()["user_id"] == "7"
+            assert client.get(f"/api/v1/prompt-studio/projects/get/{made.json()['id']}").status_code == 200
+
     def test_that_says_nothing_lets_nobody_in(self, database: PromptStudioDatabase) -> None:
         app = FastAPI()
         include_routes(app, database)

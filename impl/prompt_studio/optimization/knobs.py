@@ -6,6 +6,7 @@ rule comes from the literature, `meaning` names it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -237,6 +238,12 @@ KNOBS: Final = (
     Knob("rollout_model", _MCTS, Text(), "the model that plays to the end"),
 )
 
+
+def _at_most(number: float, limit: float) -> bool:
+    """Whether it is, but for what floats lose: three steps of 0.1 are 0.3."""
+    return number <= limit or math.isclose(number, limit, rel_tol=1e-9)
+
+
 RELATIONS: Final = (
     Relation(
         _BEAM,
@@ -272,7 +279,9 @@ RELATIONS: Final = (
         _ANNEAL,
         ("step_size", "epochs", "initial_temp", "min_temp", _SCHEDULE),
         "must be at most (initial_temp - min_temp) / epochs where schedule is linear",
-        lambda of: of[_SCHEDULE] != "linear" or of["step_size"] * of["epochs"] <= of["initial_temp"] - of["min_temp"],
+        lambda of: (
+            of[_SCHEDULE] != "linear" or _at_most(of["step_size"] * of["epochs"], of["initial_temp"] - of["min_temp"])
+        ),
     ),
     Relation(
         _GENETIC,

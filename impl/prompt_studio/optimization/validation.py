@@ -19,6 +19,8 @@ from prompt_studio.values import shown
 
 NESTED: Final = "strategy_params"
 ITEMS_SHOWN: Final = 5
+NAME_SHOWN: Final = 64
+PROBLEMS_SHOWN: Final = 20
 
 _NAMES: Final = {name: strategy for strategy in STRATEGIES for name in (strategy.name, *strategy.aliases)}
 
@@ -32,8 +34,9 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         """The knob, its value, and the rule."""
+        name = self.knob if self.knob.isidentifier() and len(self.knob) <= NAME_SHOWN else shown(self.knob)
         # impl: PS-VALIDATION-EXPAND-2
-        return f"{self.knob} is {_told(self.value)}: it {self.rule}"
+        return f"{name} is {_told(self.value)}: it {self.rule}"
 
 
 class KnobError(InputError):
@@ -45,7 +48,9 @@ class KnobError(InputError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(str(problem) for problem in self.problems))
+        few = "; ".join(str(problem) for problem in self.problems[:PROBLEMS_SHOWN])
+        more = len(self.problems) - PROBLEMS_SHOWN
+        super().__init__(few if more <= 0 else f"{few}; and {more:,} more")
 
 
 def validate_strategy_config(
@@ -155,10 +160,12 @@ def _of_names(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[Proble
     known = sorted(known)
     for name, value in given.items():
         if name not in known:  # impl: PS-VALIDATION-EXPAND-4
-            yield Problem(name, value, f"is not known{_nearest(name, known)}")
+            yield Problem(str(name), value, f"is not known{_nearest(name, known)}")
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _nearest(name: object, known: Iterable[str]) -> str:
+    if not isinstance(name, str) or len(name) > NAME_SHOWN:
+        return ""
     found = difflib.get_close_matches(name.strip().lower(), list(known), n=1)
     return f"; did you mean {found[0]}?" if found else ""
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from prompt_studio.config import Settings
+from prompt_studio.config import Settings, switch
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import DatabaseError, InputError
 from prompt_studio.optimization.gates import switched_on
@@ -52,7 +52,10 @@ def app_from_environment(environment: Mapping[str, str] = os.environ) -> FastAPI
         database.close()
 
     app = create_app(
-        database, users, strict=environment.get(STRICT_VARIABLE) == "1", switched_on=switched_on(environment)
+        database,
+        users,
+        strict=switch(environment, STRICT_VARIABLE, default=False),
+        switched_on=switched_on(environment),
     )
     app.router.lifespan_context = lifespan
     return app
@@ -88,7 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
         Users.read(Path(asked.users))
         PromptStudioDatabase(asked.database, CLIENT, settings=Settings.from_environment(os.environ)).close()
         switched_on(os.environ)
-    except (InputError, DatabaseError, OSError) as error:
+        switch(os.environ, STRICT_VARIABLE, default=False)
+    except (InputError, DatabaseError, OSError, UnicodeDecodeError) as error:
         print(f"not started: {error}", file=sys.stderr)
         return 1
     uvicorn.run(

@@ -20,16 +20,19 @@ from starlette.exceptions import HTTPException
 
 from prompt_studio.errors import (
     ConflictError,
+    DatabaseError,
     EntityGone,
     IdempotencyMismatch,
     InputError,
     MissingReference,
+    SchemaError,
     StoreUnavailable,
     TransientConflict,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
+ERRORS_SHOWN: Final = 20
 
 _log: Final = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ STATUS_OF: Final[tuple[tuple[type[Exception], int], ...]] = (
     (ConflictError, 409),
     (EntityGone, 410),
     (MissingReference, 404),
+    (SchemaError, 503),
     (StoreUnavailable, 503),
     (InputError, 422),
 )
@@ -67,10 +71,13 @@ STATUS_OF: Final[tuple[tuple[type[Exception], int], ...]] = (
 _SAID: Final[tuple[tuple[type[Exception], str], ...]] = (
     (ConflictError, "there is one of this name already: use another name"),
     (StoreUnavailable, "the database cannot be used just now: try again"),
+    (SchemaError, "the database is not one of this version"),
     (TransientConflict, "another request was in the way for too long, and nothing was made: try again"),
 )
 """Where the library's own text names files, tables or hosts, which are nobody's business out there."""
 
+_UNKNOWN: Final = "it may have been done, and no answer came: repeat it only with the same Idempotency-Key"
+_RETRY: Final = {"Retry-After": str(RETRY_SECONDS)}
 _TRY_AGAIN: Final = (TransientConflict, StoreUnavailable)
 
 
@@ -81,6 +88,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_framework)
     for kind, _ in STATUS_OF:
         app.add_exception_handler(kind, _of_library)
+    app.add_exception_handler(DatabaseError, _of_defect)
+    app.add_exception_handler(Exception, _of_defect)
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -110,17 +119,29 @@ async def _of_framework(_: Request, error: Exception) -> JSONResponse:
     return body_of(refused.status_code, str(refused.detail), refused.headers)
 
 
-async def _of_library(_: Request, error: Exception) -> JSONResponse:
+async def _of_defect(request: Request, error: Exception) -> JSONResponse:
+    _log.error("%s %s ended in a defect", request.method, request.url.path, exc_info=error)
+    return body_of(500, "this is a defect of the server, and its log has the reason")
+
+
+async def _of_library(request: Request, error: Exception) -> JSONResponse:
     status = next(status for kind, status in STATUS_OF if isinstance(error, kind))
+    if isinstance(error, TransientConflict) and request.method == "GET":
+        return body_of(503, "another session was in the way for too long: try again", _RETRY)
+    if isinstance(error, StoreUnavailable) and error.outcome_unknown:
+        _log.error("the database has not said what became of a request: %s", error)
+        return body_of(503, _UNKNOWN, _RETRY if "Idempotency-Key" in request.headers else {})
     if isinstance(error, StoreUnavailable):
         _log.error("the database cannot be used: %s", error)
     detail = next((text for kind, text in _SAID if isinstance(error, kind)), str(error))
-    headers = {"Retry-After": str(RETRY_SECONDS)} if isinstance(error, _TRY_AGAIN) else {}
-    return body_of(status, detail, headers)
+    return body_of(status, detail, _RETRY if isinstance(error, _TRY_AGAIN) else {})
 
 
 def without_values(errors: Any) -> list[Any]:  # noqa: ANN401 - pydantic's own
     """Errors of a schema, without what was sent (it may be long, or no JSON) and without exceptions."""
     kept = ("type", "loc", "msg")
-    found: list[Any] = jsonable_encoder([{name: error[name] for name in kept} for error in errors])
+    few = list(errors)[:ERRORS_SHOWN]
+    found: list[Any] = jsonable_encoder([{name: error[name] for name in kept} for error in few])
+    if len(errors) > len(few):
+        found.append({"type": "more", "loc": [], "msg": f"and {len(errors) - len(few):,} more"})
     return found

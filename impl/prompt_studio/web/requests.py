@@ -22,9 +22,10 @@ from prompt_studio.values import TEXT_CHARACTERS_MAX, json_text
 from prompt_studio.web.problems import ProblemError, without_values
 from prompt_studio.web.users import User
 
+JSON_TYPE: Final = "application/json"
 KEY_HEADER: Final = "Idempotency-Key"
 REPLAYED_HEADER: Final = "Idempotency-Replayed"
-BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+BODY_BYTES_MAX: Final = 1024 * 1024
 
 _KEY: Final = re.compile(rf"[\x21-\x7e](?:[\x20-\x7e]{{0,{TEXT_CHARACTERS_MAX - 2}}}[\x21-\x7e])?")
 
@@ -32,7 +33,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
-def database_of(request: Request) -> PromptStudioDatabase:
+async def database_of(request: Request) -> PromptStudioDatabase:
     """The opened database of the application."""
     database: PromptStudioDatabase = request.app.state.database
     return database
@@ -41,17 +42,29 @@ def database_of(request: Request) -> PromptStudioDatabase:
 Database = Annotated[PromptStudioDatabase, Depends(database_of)]
 
 
-async def json_of(request: Request, _: User) -> Any:  # noqa: ANN401 - any JSON value
-    """The body's JSON value. A user is asked for first: who is nobody is not told whether his JSON is well-formed.
+async def bytes_of(request: Request, _: User) -> bytes:
+    """The body. A user is asked for first: who is nobody is not told whether his JSON is well-formed.
 
     Raises:
-        ProblemError: 400, it is no JSON; 413, it is too long.
+        ProblemError: 413, it is too long; 415, it is said to be something else than JSON.
     """
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != JSON_TYPE and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise ProblemError(415, f"the Content-Type must be {JSON_TYPE}")
     received = bytearray()
     async for chunk in request.stream():
         received += chunk
         if len(received) > BODY_BYTES_MAX:
             raise ProblemError(413, f"a body may have at most {BODY_BYTES_MAX:,} bytes")
+    return bytes(received)
+
+
+def json_of(received: Annotated[bytes, Depends(bytes_of)]) -> Any:  # noqa: ANN401 - any JSON value
+    """The body's JSON value. On a thread: to read megabytes takes a while, and the event loop is everybody's.
+
+    Raises:
+        ProblemError: 400, it is no JSON.
+    """
     try:
         value = json.loads(received, parse_constant=_refuse)
         json_text("the body", value)  # what no database could store: too deep, too large, halves of characters
@@ -60,7 +73,7 @@ async def json_of(request: Request, _: User) -> Any:  # noqa: ANN401 - any JSON 
     return value
 
 
-def key_of(request: Request, _: Annotated[object, Depends(json_of)]) -> str | None:
+async def key_of(request: Request, _: Annotated[object, Depends(json_of)]) -> str | None:
     """The idempotency key, or None.
 
     Raises:
@@ -92,10 +105,8 @@ class Creation:
         Raises:
             IdempotencyMismatch: the key was used for another request.
         """
-        if self.key is None or not isinstance(self.body, dict):
-            return None  # what is no object breaks every schema, and has made nothing
         # impl: PS-IDEMPOTENCY-SCOPE-2
-        return self.database.lookup_created(entity_type, self.key, self.user, self.body)
+        return None if self.key is None else self.database.lookup_created(entity_type, self.key, self.user, self.body)
 
     def checked(self, model: type[Model]) -> Model:
         """The body as what the route expects.
@@ -121,7 +132,7 @@ class Creation:
         return row
 
 
-def creation_of(
+async def creation_of(
     database: Database,
     user: User,
     body: Annotated[object, Depends(json_of)],

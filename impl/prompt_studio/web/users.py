@@ -13,6 +13,7 @@ from typing import Annotated, Final, Self
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from prompt_studio import values
 from prompt_studio.errors import InputError
 from prompt_studio.values import TEXT_CHARACTERS_MAX, shown
 from prompt_studio.web.problems import ProblemError
@@ -63,7 +64,7 @@ class Users:
         return self._users.get(_digest(token))
 
 
-def user_of_request(
+async def user_of_request(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> str:
     """The user whose bearer token the request has. A host application overrides this dependency with its own.
@@ -78,7 +79,22 @@ def user_of_request(
     return user
 
 
-User = Annotated[str, Depends(user_of_request)]
+async def checked_user(named: Annotated[object, Depends(user_of_request)]) -> str:
+    """The user that was named, as text; a host may name a number.
+
+    Raises:
+        ProblemError: 401, nobody was named, or a name that no user can have. To the library None is everybody.
+    """
+    try:
+        user = values.user(str(named).strip()) if isinstance(named, str | int) and not isinstance(named, bool) else None
+    except InputError:
+        user = None
+    if not user:
+        raise ProblemError(401, "a valid user is needed", headers=CHALLENGE)  # impl: PS-HTTP-1
+    return user
+
+
+User = Annotated[str, Depends(checked_user)]
 
 
 def _digest(token: str) -> bytes:

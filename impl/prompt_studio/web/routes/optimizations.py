@@ -12,8 +12,8 @@ from prompt_studio.entities import JobRequest, OptimizationRow, OptimizationStat
 from prompt_studio.errors import EntityGone
 from prompt_studio.jobs import JobType
 from prompt_studio.optimization import STRATEGIES, KnobError, Strategy, validate_strategy_config
-from prompt_studio.optimization.validation import knobs_of
-from prompt_studio.web.answers import Page, PathId, refusals
+from prompt_studio.optimization.validation import knobs_of, strategy_named
+from prompt_studio.web.answers import CREATES, Page, PathId, refusals
 from prompt_studio.web.problems import ProblemError
 from prompt_studio.web.requests import Create, Creation, Database, described_body
 from prompt_studio.web.routes.projects import project_of
@@ -72,7 +72,7 @@ def _replayed(create: Creation) -> OptimizationRow | None:
 @router.post(
     "/create",
     status_code=201,
-    responses=refusals(400, 404, 409, 410, 413, 422),
+    responses=refusals(404, *CREATES),
     openapi_extra=described_body(OptimizationCreate),
 )
 def create_optimization(request: Request, create: Create) -> Envelope[Made]:
@@ -96,7 +96,7 @@ def _made(request: Request, create: Creation, wanted: OptimizationCreate) -> Opt
         project_id=wanted.project_id,
         name=wanted.name,
         initial_prompt_id=wanted.initial_prompt_id,
-        optimizer_type=settings.optimizer_type,
+        optimizer_type=_stored(settings.optimizer_type),
         optimization_config=config,
         max_iterations=settings.max_iterations,
         bootstrap_samples=None if wanted.bootstrap_config is None else wanted.bootstrap_config.num_samples,
@@ -106,14 +106,17 @@ def _made(request: Request, create: Creation, wanted: OptimizationCreate) -> Opt
     return create.answered(made)
 
 
-@router.post("", responses=refusals(400, 404, 409, 410, 413, 422), openapi_extra=described_body(SimpleOptimization))
+@router.post("", responses=refusals(404, *CREATES), openapi_extra=described_body(SimpleOptimization))
 def create_simple_optimization(request: Request, create: Create) -> JobState:
     """Make an optimization of a prompt, in the short form, and answer with its job."""
     made = _replayed(create) or _simply_made(request, create, create.checked(SimpleOptimization))
     # The short form's answer is a job, so a repeated request is told the one that the first made.
-    job = made.get("job") or create.database.get_latest_job_for_entity(JobType.OPTIMIZATION, made["id"])
+    job = made.get("job")
     if job is None:
-        raise EntityGone(f"the job of optimization {made['id']} is not there any more")
+        jobs = create.database.list_jobs_for_entity(JobType.OPTIMIZATION, made["id"], limit=1)
+        if not jobs:
+            raise EntityGone(f"the job of optimization {made['id']} is not there any more")
+        job = jobs[0]
     return JobState(id=job["id"], status=job["status"])
 
 
@@ -125,12 +128,18 @@ def _simply_made(request: Request, create: Creation, wanted: SimpleOptimization)
         project_id=prompt["project_id"],
         name=None,
         initial_prompt_id=prompt["id"],
-        optimizer_type=strategy,
+        optimizer_type=_stored(strategy),
         optimization_config=wanted.config,
         job=JobRequest(payload={"optimization_config": wanted.config}),
         **create.once,
     )
     return create.answered(made)
+
+
+def _stored(optimizer_type: str) -> str:
+    """The strategy's own name, whichever of its names was given; a name that nobody knows as it is."""
+    known = strategy_named(optimizer_type)
+    return optimizer_type.strip().lower() if known is None else known.name
 
 
 @router.get("/strategies", responses=refusals())

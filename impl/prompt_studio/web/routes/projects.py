@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.entities import ProjectRow, ProjectStatus
 from prompt_studio.errors import EntityGone
-from prompt_studio.web.answers import Page, PathId, refusals
+from prompt_studio.web.answers import CREATES, Page, PathId, refusals
 from prompt_studio.web.problems import ProblemError
 from prompt_studio.web.requests import Create, Creation, Database, described_body
 from prompt_studio.web.schemas import NO_NUL, Envelope, Project, ProjectCreate, Projects
@@ -44,17 +44,13 @@ def _made(create: Creation) -> ProjectRow:
     return create.answered(made)
 
 
-@router.post(
-    "/", status_code=201, responses=refusals(400, 409, 410, 413, 422), openapi_extra=described_body(ProjectCreate)
-)
+@router.post("/", status_code=201, responses=refusals(*CREATES), openapi_extra=described_body(ProjectCreate))
 def create_project(create: Create) -> Envelope[Project]:
     """Make a project; with an idempotency key, once."""
     return Envelope(data=Project.model_validate(_made(create)))
 
 
-@router.post(
-    "", status_code=201, responses=refusals(400, 409, 410, 413, 422), openapi_extra=described_body(ProjectCreate)
-)
+@router.post("", status_code=201, responses=refusals(*CREATES), openapi_extra=described_body(ProjectCreate))
 def create_bare_project(create: Create) -> Project:
     """Make a project, and answer with it alone."""
     return Project.model_validate(_made(create))

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.entities import PromptRow
 from prompt_studio.errors import EntityGone
-from prompt_studio.web.answers import Page, PathId, refusals
+from prompt_studio.web.answers import CREATES, Page, PathId, refusals
 from prompt_studio.web.problems import ProblemError
 from prompt_studio.web.requests import Create, Database, described_body
 from prompt_studio.web.routes.projects import project_of
@@ -34,7 +34,7 @@ def prompt_of(database: PromptStudioDatabase, user: str, prompt_id: int) -> Prom
 @router.post(
     "/create",
     status_code=201,
-    responses=refusals(400, 404, 409, 410, 413, 422),
+    responses=refusals(404, *CREATES),
     openapi_extra=described_body(PromptCreate),
 )
 def create_prompt(create: Create) -> Envelope[Prompt]:
