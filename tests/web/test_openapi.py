@@ -8,6 +8,7 @@ from schemathesis.core.failures import FailureGroup
 from prompt_studio import PromptStudioDatabase
 from prompt_studio.web import Users, create_app
 from prompt_studio.web.problems import ProblemError
+from tests.harness.locations import LOCATIONS
 from tests.harness.plugin import CERTIFICATE
 from tests.web.conftest import PREFIX, TOKENS
 from tests.web.generated_requests import asked
@@ -22,8 +23,10 @@ MANY = 200
 def test_generated_requests_are_answered_as_described(
     database: PromptStudioDatabase, request: pytest.FixtureRequest
 ) -> None:
-    told = asked(create_app(database, Users(TOKENS)), EXAMPLES, int(request.config.option.hypothesis_seed))
+    app = create_app(database, Users(TOKENS))
+    told = asked(app, EXAMPLES, int(request.config.option.hypothesis_seed))
     statuses = {status for _, status in told}
+    assert {path for path, _ in told} == {path.removeprefix(PREFIX) for path in app.openapi()["paths"]}
     assert {200, 201, 400, 404, 422} <= statuses
     assert sum(told.values()) > 16 * EXAMPLES
 
@@ -43,6 +46,7 @@ def test_thousands_of_requests_are_answered_as_described(
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
 def test_an_answer_that_is_not_described_is_found(database: PromptStudioDatabase) -> None:
     app = create_app(database, Users(TOKENS))
 
