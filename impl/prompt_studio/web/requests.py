@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -17,7 +17,7 @@ from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from prompt_studio.database import PromptStudioDatabase
-from prompt_studio.errors import InputError
+from prompt_studio.errors import EntityGone, InputError
 from prompt_studio.values import TEXT_CHARACTERS_MAX, json_text
 from prompt_studio.web.problems import ProblemError, without_values
 from prompt_studio.web.users import User
@@ -99,14 +99,21 @@ class Creation:
     body: Any
     response: Response
 
-    def earlier(self, entity_type: str) -> int | None:
-        """The entity that this request has made before, or None.
+    def replayed(self, entity_type: str, find: Callable[[int], Row | None]) -> Row | None:
+        """The entity that this request has made before, as `find` gives it; None if it has made none.
 
         Raises:
             IdempotencyMismatch: the key was used for another request.
+            EntityGone: the entity is not there any more.
         """
         # impl: PS-IDEMPOTENCY-SCOPE-2
-        return None if self.key is None else self.database.lookup_created(entity_type, self.key, self.user, self.body)
+        made = None if self.key is None else self.database.lookup_created(entity_type, self.key, self.user, self.body)
+        if made is None:
+            return None
+        row = find(made)
+        if row is None:
+            raise EntityGone(f"the idempotency key stands for {entity_type} {made}, which is not there any more")
+        return self.answered(row, replayed=True)
 
     def checked(self, model: type[Model]) -> Model:
         """The body as what the route expects.

@@ -60,13 +60,7 @@ def _validate_strategy_config(request: Request, optimizer_type: str, config: Map
 
 
 def _replayed(create: Creation) -> OptimizationRow | None:
-    found = create.earlier("optimization")
-    if found is None:
-        return None
-    optimization = create.database.get_optimization(found)
-    if optimization is None:
-        raise EntityGone(f"the idempotency key stands for optimization {found}, which is not there any more")
-    return create.answered(optimization, replayed=True)
+    return create.replayed("optimization", create.database.get_optimization)
 
 
 @router.post(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.entities import ProjectRow, ProjectStatus
-from prompt_studio.errors import EntityGone
 from prompt_studio.web.answers import CREATES, Page, PathId, refusals
 from prompt_studio.web.problems import ProblemError
 from prompt_studio.web.requests import Create, Creation, Database, described_body
@@ -31,12 +31,9 @@ def project_of(database: PromptStudioDatabase, user: str, project_id: int) -> Pr
 
 
 def _made(create: Creation) -> ProjectRow:
-    found = create.earlier("project")
+    found = create.replayed("project", partial(create.database.get_project, include_deleted=True))
     if found is not None:
-        project = create.database.get_project(found, include_deleted=True)
-        if project is None:
-            raise EntityGone(f"the idempotency key stands for project {found}, which is not there any more")
-        return create.answered(project, replayed=True)
+        return found
     wanted = create.checked(ProjectCreate)
     made = create.database.create_project(
         wanted.name, wanted.description, wanted.status, wanted.metadata, **create.once

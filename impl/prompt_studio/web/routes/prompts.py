@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from fastapi import APIRouter
 
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.entities import PromptRow
-from prompt_studio.errors import EntityGone
 from prompt_studio.web.answers import CREATES, Page, PathId, refusals
 from prompt_studio.web.problems import ProblemError
 from prompt_studio.web.requests import Create, Database, described_body
@@ -40,12 +40,9 @@ def prompt_of(database: PromptStudioDatabase, user: str, prompt_id: int) -> Prom
 def create_prompt(create: Create) -> Envelope[Prompt]:
     """Make a version of a prompt; with an idempotency key, once."""
     database, user = create.database, create.user
-    found = create.earlier("prompt")
+    found = create.replayed("prompt", partial(database.get_prompt, include_deleted=True))
     if found is not None:
-        prompt = database.get_prompt(found, include_deleted=True)
-        if prompt is None:
-            raise EntityGone(f"the idempotency key stands for prompt {found}, which is not there any more")
-        return Envelope(data=Prompt.model_validate(create.answered(prompt, replayed=True)))
+        return Envelope(data=Prompt.model_validate(found))
     wanted = create.checked(PromptCreate)
     project_of(database, user, wanted.project_id)
     if wanted.parent_version_id is not None:
