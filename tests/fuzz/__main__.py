@@ -22,6 +22,7 @@ from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
 from tests.harness.processes import Pool
 from tests.harness.progress import Progress
+from tests.harness.temporary import use_memory
 
 WORKERS: Final = 3
 CODES: Final = {"holds": 0, "violated": 1, "inconclusive": 2}
@@ -69,6 +70,7 @@ def run(locations: Sequence[Location], asked: argparse.Namespace, parts: list[Pa
 def main(arguments: Sequence[str] | None = None, locations: Sequence[Location] = LOCATIONS) -> int:
     """Run, and write what came of it."""
     asked = parser().parse_args(arguments)
+    use_memory()
     asked.seed = random.SystemRandom().randrange(2**16) if asked.seed is None else asked.seed
     asked.until = time.monotonic() + 60 * asked.minutes
     chosen = [location for location in locations if asked.store in location.name]

@@ -72,6 +72,7 @@ class Lockstep:
         self.system = system
         self.settings = settings
         self.state = system.state()
+        self.seen: Transition | None = None  # the last one
         self._coverage = coverage
         self._generated = generated
         self._history: list[Observed] = []
@@ -95,7 +96,7 @@ class Lockstep:
         self._coverage.saw(seen)
         self._count()
         self._history.append(Step(before, invocation, response, seen.after))
-        self.state = seen.after
+        self.state, self.seen = seen.after, seen
         return response
 
     def unchanged(self) -> None:

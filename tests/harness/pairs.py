@@ -31,8 +31,11 @@ NAMELESS: Final[frozenset[Key]] = frozenset(
 )
 ALL_PAIRS: Final = PAIRS | NAMELESS
 
+Signature = tuple[Key | None, tuple[bool, ...]]
+"""The pair that a transition met, if any, and what else was so."""
 
-def signature(seen: Transition) -> tuple[Key | None, tuple[bool, ...]]:
+
+def signature(seen: Transition) -> Signature:
     """Return the pair with what else the state carries into it: finer than the table, for choosing what to play."""
     call = seen.invocation
     gate = _gate(seen)

@@ -22,6 +22,7 @@ from tests.harness.certificate import FILE, Certificate
 from tests.harness.failures import names_broken_by
 from tests.harness.processes_layer import table
 from tests.harness.stores import STORES
+from tests.harness.temporary import use_memory
 
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
 STEPS_LEAST: Final = 200
@@ -72,6 +73,7 @@ def _steps(text: str) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Choose a seed if none is given, so that the certificate can name it. Some profiles have a fixed one."""
+    use_memory()
     if config.option.seed is not None:
         config.option.hypothesis_seed = config.option.seed
     if shares.is_share(config):

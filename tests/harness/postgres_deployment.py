@@ -176,9 +176,7 @@ class PostgresDeployment:
         for name, database in databases.items():
             claims = claims_of(database)
             memory = claims.memory()
-            locks = [
-                (job_id, memory.held.get(job_id, WRONG_TOKEN)) for job_id in held.pop(server_process(database), [])
-            ]
+            locks = [(job_id, memory.held.get(job_id, WRONG_TOKEN)) for job_id in held.pop(_process_of(claims), [])]
             refusals = [(*attempt, milliseconds_of(since)) for attempt, since in claims.refusals.items()]
             seen[name] = SessionSeen(locks, refusals)
         if held:
@@ -201,9 +199,17 @@ def worker_handle(database: PromptStudioDatabase) -> psycopg.Connection[DictRow]
     """The connection of the database's worker session."""
     claims = claims_of(database)
     claims.memory()  # there is a session from now on
-    return cast("psycopg.Connection[DictRow]", cast("Any", claims)._connection._handle)
+    return _handle_of(claims)
 
 
 def server_process(database: PromptStudioDatabase) -> int:
     """The server's process of the database's worker session."""
     return worker_handle(database).info.backend_pid
+
+
+def _handle_of(claims: PostgresClaims) -> psycopg.Connection[DictRow]:
+    return cast("psycopg.Connection[DictRow]", cast("Any", claims)._connection._handle)
+
+
+def _process_of(claims: PostgresClaims) -> int:
+    return _handle_of(claims).info.backend_pid
