@@ -39,13 +39,13 @@ stateful: $(STAMP) ## Check the model, and the stores against it; ends with the 
 	$(BIN)/pytest -m stateful $(SHARED)
 
 # The case-by-case tests must reach every branch by themselves: what only a long random run reaches is reached by luck.
-# So the stateful layers and all other schedules are not traced.
+# So the stateful layers, all other schedules and what is marked so are not traced.
 test: $(STAMP) ## Everything that a change must pass, with branch coverage
 	@rm -rf build/coverage && mkdir -p build/coverage
-	$(COVERAGE) run -m pytest $(SHARED) -m "not mutants and not soak and not stateful and not interleaved"
+	$(COVERAGE) run -m pytest $(SHARED) -m "not mutants and not soak and not stateful and not interleaved and not untraced"
 	$(COVERAGE) combine --quiet
 	$(COVERAGE) report --include='$(COVERED)' --fail-under=100
-	$(BIN)/pytest $(SHARED) -m "(stateful or interleaved) and not soak"
+	$(BIN)/pytest $(SHARED) -m "(stateful or interleaved or untraced) and not soak and not mutants"
 
 soak: $(STAMP) ## Long runs, which no other target does: every order of the longest scenarios, leases of workers
 	$(BIN)/pytest -m soak

@@ -27,7 +27,7 @@ from tests.checking.sequential import (
     told,
 )
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.untraced]
 
 EXAMPLES: Final = 600
 EACH_VERDICT_AT_LEAST: Final = 100

@@ -107,6 +107,7 @@ LATEST = replace(USUAL, created_at=2)
 
 
 class TestAcquireNextJob:
+    @pytest.mark.untraced
     @pytest.mark.verifies("PS-CONCURRENCY-7", "PS-CONCURRENCY-8", "INV-CLAIM-ORDER", "INV-NONE-IS-EMPTY")
     @given(rows=st.lists(ROWS, max_size=7), wanted=WANTED)
     @example(rows=[EXHAUSTED, LATER, USUAL], wanted=list(JobType))

@@ -319,6 +319,7 @@ def stored(place: Place, row: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.verifies("PS-MIGRATION-5", "PS-MIGRATION-7", "PS-MIGRATION-8")
+@pytest.mark.untraced
 class TestAnyOldRows:
     @settings(max_examples=25)
     @given(rows=st.lists(OLD_JOBS, max_size=6), keys=st.lists(OLD_KEYS, max_size=6).map(distinct))

@@ -14,6 +14,7 @@ EVERYWHERE = WORLDS | EXTRA_WORLDS
 
 
 class TestMutation:
+    @pytest.mark.untraced
     @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule)
     def test_is_noticed_by_the_promise_that_it_breaks(
         self, monkeypatch: pytest.MonkeyPatch, mutation: Mutation

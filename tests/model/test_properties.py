@@ -22,7 +22,7 @@ from prompt_studio_model.witnesses import SOMETIMES
 from tests.model.random_calls import CALLS, INVOCATIONS, RUNS, SETTINGS, aimed
 from tests.model.rows import ROWS
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.untraced]
 
 
 def ran(settings: Settings, run: list[op.Invocation]) -> Iterator[tuple[State, op.Invocation, op.Response, State]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from prompt_studio_model.checking import rendering
+from prompt_studio_model.checking.explore import explore
 from prompt_studio_model.invariants import ALWAYS
 from prompt_studio_model.witnesses import SOMETIMES
 from prompt_studio_model.worlds import WORLDS
@@ -16,6 +17,18 @@ from tests.model.conftest import Report
 pytestmark = pytest.mark.model
 
 REPIN = "if the model was meant to change so, write the sizes anew with `python -m tests.model.pin` and say why"
+STATES_SEEN = 60
+UPDATES = {"update_cancelled", "update_completed", "update_failed", "update_processing", "update_queued"}
+ENDINGS = {"cancel", "complete", "fail", "fail_for_good", "release", "retry"}
+OFFERED = {
+    "tiny": {"acquire", "complete", "crash", "create", "fail", "lookup", "losereply", "record", "renew", "tick"},
+    "leases": {"acquire", "cleanup", "create", "losereply", "renew", "tick", *ENDINGS, *UPDATES},
+    "locks": {"acquire", "cleanup", "crash", "create", "losereply", "renew", "tick", "update_processing"}
+    | (ENDINGS - {"fail", "fail_for_good", "retry"}),
+    "order": {"acquire", "create", "tick"},
+    "keys": {"cleanupkeys", "lookup", "record", "tick"},
+    "creates": {"cancel", "cleanup", "cleanupkeys", "createonce", "lookup", "losereply", "record", "tick"},
+}
 
 
 class TestWorld:
@@ -49,6 +62,13 @@ class TestWorld:
         assert found.unwitnessed == [], "this must happen at least once, and never did"
         assert found.verdict == "holds"
         assert pin.size(found) == pin.pinned()[name], REPIN
+
+    @pytest.mark.parametrize("name", WORLDS)
+    def test_offers_its_calls_from_the_beginning(self, name: str) -> None:
+        found = explore(replace(WORLDS[name], label=lambda seen: seen.invocation.operation), states_limit=STATES_SEEN)
+
+        assert found.verdict == "inconclusive"
+        assert found.first_seen.keys() == OFFERED[name]
 
     def test_is_pinned_and_nothing_else_is(self) -> None:
         assert list(pin.pinned()) == list(WORLDS), REPIN

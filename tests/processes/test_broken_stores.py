@@ -13,7 +13,7 @@ from tests.processes.broken import BROKEN, Broken
 from tests.processes.participant import Participant
 from tests.processes.storm import ALL_RACES
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.untraced, pytest.mark.timeout(300)]
 
 BY_NAME: Final = {race.__name__: race for race in ALL_RACES}
 JOBS: Final = 60

@@ -21,7 +21,7 @@ from tests.harness.locations import Location
 from tests.harness.processes import Pool
 from tests.harness.violation import Violation
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.processes, pytest.mark.untraced, pytest.mark.timeout(180)]
 
 PRELOAD: Final = ("prompt_studio", "psycopg", "tests.harness.heartbeats.workers")
 PROCESSES: Final = 3

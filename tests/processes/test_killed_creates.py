@@ -21,7 +21,7 @@ from prompt_studio.storage.transactions import COMMIT, Session
 from tests.harness.locations import Location
 from tests.harness.processes import Pool, Seat, Trouble
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.processes, pytest.mark.untraced, pytest.mark.timeout(180)]
 
 STATEMENTS_MIN: Final = 4
 """Begin, two inserts, commit."""

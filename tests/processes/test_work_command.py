@@ -23,7 +23,7 @@ from psycopg.rows import dict_row
 from prompt_studio import InputError, JobStatus, Metrics, PromptStudioDatabase, Settings, work_command
 from tests.conformance.stores import await_farewell
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 LIMIT_SECONDS: Final = 60.0
 AGAIN_SECONDS: Final = 0.1

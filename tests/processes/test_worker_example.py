@@ -12,7 +12,7 @@ from prompt_studio import JobStatus, PromptStudioDatabase
 from tests.repository.documents import shell_blocks
 from tests.repository.requirements import ROOT
 
-pytestmark = [pytest.mark.processes]
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 LIMIT_SECONDS = 90
 

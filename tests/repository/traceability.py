@@ -87,6 +87,8 @@ def _ids(path: str, number: int, comment: str) -> list[str]:
 
 def impl_comments(path: str, text: str) -> list[Use]:
     """The ids in this file's `# impl:` comments (`-- impl:` in SQL), each with the function or statement around it."""
+    if "impl:" not in text:
+        return []  # and need not be parsed
     if path.endswith(".py"):
         scopes = _scopes(ast.parse(text))
         return [Use(one, path, _scope_at(scopes, at)) for at, said in comments(text) for one in _ids(path, at, said)]
@@ -101,6 +103,8 @@ def impl_comments(path: str, text: str) -> list[Use]:
 
 def verifies_marks(path: str, text: str) -> list[Use]:
     """The ids in this test file's `verifies` marks, each with the test or class that bears it."""
+    if "verifies" not in text:
+        return []  # and need not be parsed
     tree = ast.parse(text)
     scopes = _scopes(tree)
     found: list[Use] = []

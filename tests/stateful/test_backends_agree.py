@@ -101,6 +101,7 @@ def test_equal_twins_are_one_store() -> None:
 
 
 @pytest.mark.conformance
+@pytest.mark.untraced
 def test_the_model_is_asked_before_the_twins() -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "stateful", *COLLECTED]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)

@@ -185,6 +185,7 @@ def test_everything(request):
 """
 
 
+@pytest.mark.untraced
 class TestRun:
     @pytest.fixture
     def project(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
@@ -269,6 +270,7 @@ class TestRun:
         assert self.verdict(project, "test_everything.py") == ("none", 0)
 
 
+@pytest.mark.untraced
 def test_the_layers_are_asked_from_the_top_down() -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "stateful"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100).stdout
