@@ -61,6 +61,7 @@ class Location:
         locked: the numbers whose advisory locks are held, by whomever; a job's lock has its id.
         sessions: the server processes of all its sessions; none where there is no server.
         dispose: takes away what `fresh` made outside of the directory.
+        empty: makes such a database as empty as a fresh one; None where a fresh one is made as soon.
         real_time: the clock by which the database goes when no shared one is given.
     """
 
@@ -72,6 +73,7 @@ class Location:
     locked: Callable[[str], list[int]]
     sessions: Callable[[str], set[int]]
     dispose: Callable[[str], None]
+    empty: Callable[[str], None] | None
     real_time: Callable[[str], Readable]
 
 
@@ -155,6 +157,14 @@ def _postgres_dispose(address: str) -> None:
     shared_server().drop_database(str(conninfo_to_dict(address)["dbname"]))
 
 
+def _postgres_empty(address: str) -> None:
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(
+            "TRUNCATE prompt_studio_job_queue, prompt_studio_idempotency, prompt_studio_optimization_iterations, "
+            "prompt_studio_optimizations, prompt_studio_prompts, prompt_studio_projects RESTART IDENTITY"
+        )
+
+
 def lock_counts(database: PromptStudioDatabase) -> LockCounts:
     """What happened at the advisory gate of an opened database; nothing, where there are no locks."""
     return database.get_lock_counts()
@@ -189,7 +199,16 @@ def _keep(address: str) -> None:
 
 
 SQLITE: Final = Location(
-    "sqlite", _sqlite_fresh, _sqlite_time, _sqlite_open, _sqlite_tables, _unlocked, _no_sessions, _keep, _machine_time
+    "sqlite",
+    _sqlite_fresh,
+    _sqlite_time,
+    _sqlite_open,
+    _sqlite_tables,
+    _unlocked,
+    _no_sessions,
+    _keep,
+    None,
+    _machine_time,
 )
 WITH_LOCKS: Final = Location(
     "postgres",
@@ -200,7 +219,10 @@ WITH_LOCKS: Final = Location(
     _locked,
     _sessions,
     _postgres_dispose,
+    _postgres_empty,
     ServerTime,
 )
 WITHOUT_LOCKS: Final = replace(WITH_LOCKS, name="postgres, no locks", open=_postgres_open_without_locks)
 LOCATIONS: Final = (SQLITE, WITH_LOCKS, WITHOUT_LOCKS)
+DATABASES: Final = (SQLITE, WITH_LOCKS)
+"""Each database once: for what takes no advisory lock."""

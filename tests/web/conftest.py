@@ -10,6 +10,9 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from prompt_studio import PromptStudioDatabase
+from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
+from prompt_studio.storage.statements import Statement
+from prompt_studio.storage.transactions import Session
 from prompt_studio.web import Users, create_app
 from tests.harness.locations import LOCATIONS, Location
 
@@ -44,23 +47,65 @@ class Asker:
         return answer.json()
 
 
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the statements that were sent, by whichever thread; a test may clear it."""
+    sent: list[str] = []
+    run = Session.run
+
+    def noted(session: Session, statement: Statement, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
+        sent.append(statement.name)
+        return run(session, statement, parameters)
+
+    monkeypatch.setattr(Session, "run", noted)
+    return sent
+
+
 @pytest.fixture(params=LOCATIONS, ids=lambda location: location.name)
 def location(request: pytest.FixtureRequest) -> Location:
     chosen: Location = request.param
     return chosen
 
 
+class Places:
+    """The databases of a run: one at each location where that is emptied sooner than another one is made."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Location, str]] = {}
+
+    def empty(self, location: Location, directory: Path) -> str:
+        """The address of a database with nothing in it."""
+        if location.empty is None:
+            return location.fresh(directory)
+        if location.name not in self._kept:
+            self._kept[location.name] = (location, location.fresh(directory))
+        address = self._kept[location.name][1]
+        location.empty(address)
+        return address
+
+    def dispose(self) -> None:
+        """Take them away."""
+        for location, address in self._kept.values():
+            location.dispose(address)
+
+
+@pytest.fixture(scope="session")
+def places() -> Iterator[Places]:
+    places = Places()
+    yield places
+    places.dispose()
+
+
 @pytest.fixture
-def database(location: Location, tmp_path: Path) -> Iterator[PromptStudioDatabase]:
-    address = location.fresh(tmp_path)
-    with location.open(address, None) as database:
+def database(location: Location, places: Places, tmp_path: Path) -> Iterator[PromptStudioDatabase]:
+    with location.open(places.empty(location, tmp_path), None) as database:
         yield database
-    location.dispose(address)
 
 
 @pytest.fixture
 def client(database: PromptStudioDatabase) -> Iterator[TestClient]:
-    with TestClient(create_app(database, Users(TOKENS)), raise_server_exceptions=True) as client:
+    """Requests to an application that has the routes, on which nothing is switched on."""
+    with TestClient(create_app(database, Users(TOKENS), switched_on=()), raise_server_exceptions=True) as client:
         yield client
 
 

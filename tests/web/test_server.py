@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from prompt_studio import PromptStudioDatabase
-from tests.harness.locations import LOCATIONS, Location
+from tests.harness.locations import DATABASES, Location
 from tests.web.conftest import PREFIX, TOKENS
 
 pytestmark = pytest.mark.processes
@@ -27,7 +27,6 @@ LIMIT_SECONDS: Final = 60.0
 CLIENTS: Final = 4
 SERVERS: Final = 2
 ROUNDS: Final = {"quick": 10, "full": 200}
-PLACES: Final = [place for place in LOCATIONS if place.name != "postgres, no locks"]  # a create takes no lock
 HEADERS: Final = {"Authorization": f"Bearer {next(iter(TOKENS))}"}
 
 
@@ -76,7 +75,7 @@ def _await_answer(url: str, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.timeout(1_200)
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+@pytest.mark.parametrize("place", DATABASES, ids=lambda place: place.name)
 @pytest.mark.verifies("PS-IDEMPOTENCY-SCOPE-2", "PS-HTTP-3", "INV-ONE-EFFECT-PER-KEY")
 def test_racing_creates_make_one_entity_for_each_key(
     place: Location, tmp_path: Path, users: Path, request: pytest.FixtureRequest
