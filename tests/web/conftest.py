@@ -14,7 +14,7 @@ from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
 from prompt_studio.storage.statements import Statement
 from prompt_studio.storage.transactions import Session
 from prompt_studio.web import Users, create_app
-from tests.harness.locations import LOCATIONS, Location
+from tests.harness.locations import DATABASES, Location
 
 PREFIX: Final = "/api/v1/prompt-studio"
 TOKENS: Final = {"token-of-ann-0000": "ann", "token-of-bob-0000": "bob"}
@@ -61,7 +61,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-@pytest.fixture(params=LOCATIONS, ids=lambda location: location.name)
+@pytest.fixture(params=DATABASES, ids=lambda location: location.name)
 def location(request: pytest.FixtureRequest) -> Location:
     chosen: Location = request.param
     return chosen

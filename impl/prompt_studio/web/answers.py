@@ -35,11 +35,19 @@ PathId = Annotated[int, Plain, Path(ge=1, le=INT64_MAX)]
 class Paging:
     """Which rows are wanted."""
 
-    page: Annotated[int, Plain, Query(ge=1, le=PAGE_MAX)] = 1
-    per_page: Annotated[int, Plain, Query(ge=1, le=ROWS_PER_PAGE_MAX)] = 20
+    page: int
+    per_page: int
 
 
-Page = Annotated[Paging, Depends(Paging)]
+async def page_of(
+    page: Annotated[int, Plain, Query(ge=1, le=PAGE_MAX)] = 1,
+    per_page: Annotated[int, Plain, Query(ge=1, le=ROWS_PER_PAGE_MAX)] = 20,
+) -> Paging:
+    """The page that was asked for."""
+    return Paging(page, per_page)
+
+
+Page = Annotated[Paging, Depends(page_of)]
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
