@@ -17,7 +17,7 @@ def body_of(kind: str, project: int, prompt: int) -> tuple[str, dict[str, Any], 
     """The path, a body and the status of a create."""
     bodies: dict[str, tuple[str, dict[str, Any], int]] = {
         "project": ("/projects/", {"name": "another"}, 201),
-        "bare project": ("/projects", {"name": "another"}, 201),
+        "bare project": ("/projects", {"name": "one more"}, 201),
         "prompt": ("/prompts/create", {"project_id": project, "name": "second"}, 201),
         "optimization": (
             "/optimizations/create",

@@ -123,13 +123,17 @@ class TestAHost:
         answer = asked.get(f"{PREFIX}/status")
         assert (answer.status_code, answer.text) == (499, "host: NobodyHereError")
 
-    def test_that_refuses_by_status_is_told_of_in_a_problem(self, host: FastAPI, asked: TestClient) -> None:
+    @pytest.mark.parametrize(("status", "title"), [(403, "Forbidden"), (499, "Refused")])
+    def test_that_refuses_by_status_is_told_of_in_a_problem(
+        self, host: FastAPI, asked: TestClient, status: int, title: str
+    ) -> None:
         def refuse() -> str:
-            raise HTTPException(403, "not you", {"X-Reason": "host"})
+            raise HTTPException(status, "not you", {"X-Reason": "host"})
 
         host.dependency_overrides[user_of_request] = refuse
         answer = asked.get(f"{PREFIX}/status")
-        assert (answer.status_code, answer.json()["detail"], answer.headers["X-Reason"]) == (403, "not you", "host")
+        assert answer.json() == {"type": "about:blank", "title": title, "status": status, "detail": "not you"}
+        assert (answer.status_code, answer.headers["X-Reason"]) == (status, "host")
 
     def test_learns_of_a_defect_by_a_problem(self, host: FastAPI, asked: TestClient) -> None:
         def broken() -> str:

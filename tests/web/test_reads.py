@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from prompt_studio import PromptStudioDatabase
 from prompt_studio.optimization import KNOBS, RELATIONS, STRATEGIES
 from tests.web.conftest import Asker
-from tests.web.test_creates import body_of
+from tests.web.test_creates import KINDS, body_of
 
 pytestmark = pytest.mark.conformance
 
@@ -239,9 +239,26 @@ class TestAnothers:
         named = {path.format_map({f"{kind}_id": f"{{{kind}}}" for kind in hers}) for path in paths}
         assert named - {path for _, path in asked} == set(blank)
 
-    def test_key_changes_nothing_and_tells_nothing(self, ann: Asker, bob: Asker, project: int) -> None:
-        hers = ann.post("/prompts/create", {"project_id": project, "name": "x"}, key="k")
-        his_project = bob.post("/projects/", {"name": "his"}, key="k")["data"]["id"]
-        his = bob.post("/prompts/create", {"project_id": his_project, "name": "x"}, key="k")
-        assert his["data"]["id"] != hers["data"]["id"]
-        assert ann.post("/prompts/create", {"project_id": project, "name": "x"}, key="k") == hers
+    def test_key_changes_nothing_and_tells_nothing(
+        self, ann: Asker, bob: Asker, project: int, prompt: int, statements: list[str]
+    ) -> None:
+        his_project = bob.post("/projects/", {"name": "his"}, key="first")["data"]["id"]
+        body = {"project_id": his_project, "name": "his"}
+        his_prompt = bob.post("/prompts/create", body, key="first")["data"]["id"]
+        for kind in KINDS:
+            path, hers, status = body_of(kind, project, prompt)
+            _, his, _ = body_of(kind, his_project, his_prompt)
+            answers: list[tuple[int, bool, tuple[str, ...]]] = []
+            for key in (f"of {kind}", f"another of {kind}"):  # one that is hers, and one that is nobody's
+                if not answers:
+                    first = ann.post(path, hers, key=key, status=status)
+                statements.clear()
+                answer = bob.ask("POST", path, key=key, json=his | {"name": key})
+                answers.append((answer.status_code, "Idempotency-Replayed" in answer.headers, tuple(statements)))
+            assert answers[0] == answers[1] == (status, False, answers[0][2])
+            again = ann.ask("POST", path, key=f"of {kind}", json=hers)
+            assert again.headers["Idempotency-Replayed"] == "true"
+            told = again.json()
+            if "job_id" in first.get("data", {}):
+                told["data"]["job_id"] = first["data"]["job_id"]
+            assert told == first

@@ -1,5 +1,7 @@
 """What no request may be, whatever the database: nobody's, no JSON, with a malformed key, too long."""
 
+import asyncio
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
@@ -139,3 +141,32 @@ class TestARequest:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
             answer = ann.client.request(method, f"/api/v1/prompt-studio{path}", headers=headers)
             assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+    def test_that_breaks_off_is_no_defect(self, ann: Asker, caplog: pytest.LogCaptureFixture) -> None:
+        parts: list[dict[str, Any]] = [
+            {"type": "http.request", "body": b'{"name": ', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def receive() -> MutableMapping[str, Any]:
+            return parts.pop(0)
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        headers = {"authorization": f"Bearer {ann.token}", "content-type": "application/json"}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/api/v1/prompt-studio/projects/",
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+
+        async def serve() -> None:
+            await ann.client.app(scope, receive, send)
+
+        asyncio.run(serve())
+        assert sent[0]["status"] == 400
+        assert caplog.records == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from http import HTTPStatus
+from http.client import responses
 from typing import Any, Final
 
 from fastapi import HTTPException as RefusedRequest
@@ -135,7 +135,7 @@ def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
     content = {MEDIA_TYPE: {"schema": inlined(Problem)}}
     return {
         status: {
-            "description": HTTPStatus(status).phrase,
+            "description": responses[status],
             "content": content,
             **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
         }
@@ -145,8 +145,9 @@ def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def body_of(status: int, detail: str | list[Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to a request that is refused."""
+    title = responses.get(status, "Refused")  # a host may refuse with a status of its own making
     # impl: PS-HTTP-5
-    problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     return JSONResponse(problem, status, dict(headers or {}), MEDIA_TYPE)
 
 

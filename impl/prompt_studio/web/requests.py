@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import EntityGone, InputError
@@ -38,16 +39,19 @@ async def bytes_of(request: Request, _: User) -> bytes:
     """The body. A user is asked for first: who is nobody is not told whether his JSON is well-formed.
 
     Raises:
-        ProblemError: 413, it is too long; 415, it is said to be something else than JSON.
+        ProblemError: 400, it breaks off; 413, it is too long; 415, it is said to be something else than JSON.
     """
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != JSON_TYPE and not (kind.startswith("application/") and kind.endswith("+json")):
         raise ProblemError(415, f"the Content-Type must be {JSON_TYPE}")
     received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > BODY_BYTES_MAX:
-            raise ProblemError(413, f"a body may have at most {BODY_BYTES_MAX:,} bytes")
+    try:
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > BODY_BYTES_MAX:
+                raise ProblemError(413, f"a body may have at most {BODY_BYTES_MAX:,} bytes")
+    except ClientDisconnect as error:
+        raise ProblemError(400, "the body breaks off") from error
     return bytes(received)
 
 
