@@ -29,8 +29,10 @@ CHECKS: Final = (
 )
 
 
-def asked(app: FastAPI, examples: int, source: int) -> Counter[tuple[str, int]]:
+def asked(app: FastAPI, examples: int, source: int, *, only: str = "") -> Counter[tuple[str, int]]:
     """Ask each operation so often, with data that is allowed and data that is not; the answers by path and status.
+
+    `only`: those that have this in their paths.
 
     Raises:
         FailureGroup: an answer is no answer that the description has, or is an error of the server.
@@ -40,6 +42,8 @@ def asked(app: FastAPI, examples: int, source: int) -> Counter[tuple[str, int]]:
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     for result in schema.get_all_operations():
         operation = cast("Any", result).ok()
+        if only not in operation.path:
+            continue
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             _ask(operation, mode, examples, source, told)
     return told

@@ -80,4 +80,4 @@ def test_an_answer_that_is_not_described_is_found(database: PromptStudioDatabase
         raise ProblemError(418, f"{number} is a teapot")
 
     with pytest.raises(FailureGroup, match="distinct failure"):
-        asked(app, 1, 1)
+        asked(app, 1, 1, only="surprise")
