@@ -1,8 +1,8 @@
 """An application on each store, and users who ask it."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -67,46 +67,64 @@ def location(request: pytest.FixtureRequest) -> Location:
     return chosen
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A database of the whole run, and an application that has the routes, on which nothing is switched on."""
+
+    location: Location
+    address: str
+    database: PromptStudioDatabase
+    client: TestClient
+
+
 class Places:
-    """The databases of a run: one at each location where that is emptied sooner than another one is made."""
+    """What is made once in a run at each location: to make an application takes longer than most tests."""
 
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[Location, str]] = {}
+    def __init__(self, directories: pytest.TempPathFactory) -> None:
+        self._directories = directories
+        self._kept: dict[str, Served] = {}
+        self._open = ExitStack()
 
-    def empty(self, location: Location, directory: Path) -> str:
-        """The address of a database with nothing in it."""
-        if location.empty is None:
-            return location.fresh(directory)
+    def empty(self, location: Location) -> Served:
+        """The one at this location, with nothing in its database."""
         if location.name not in self._kept:
-            self._kept[location.name] = (location, location.fresh(directory))
-        address = self._kept[location.name][1]
-        location.empty(address)
-        return address
+            self._kept[location.name] = self._served(location)
+        served = self._kept[location.name]
+        location.empty(served.address)
+        return served
 
-    def dispose(self) -> None:
+    def close(self) -> None:
         """Take them away."""
-        for location, address in self._kept.values():
-            location.dispose(address)
+        self._open.close()
+
+    def _served(self, location: Location) -> Served:
+        address = location.fresh(self._directories.mktemp("served"))
+        self._open.callback(location.dispose, address)
+        database = self._open.enter_context(location.open(address, None))
+        client = self._open.enter_context(TestClient(create_app(database, Users(TOKENS), switched_on=())))
+        return Served(location, address, database, client)
 
 
 @pytest.fixture(scope="session")
-def places() -> Iterator[Places]:
-    places = Places()
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    places = Places(tmp_path_factory)
     yield places
-    places.dispose()
+    places.close()
 
 
 @pytest.fixture
-def database(location: Location, places: Places, tmp_path: Path) -> Iterator[PromptStudioDatabase]:
-    with location.open(places.empty(location, tmp_path), None) as database:
-        yield database
+def served(location: Location, places: Places) -> Served:
+    return places.empty(location)
 
 
 @pytest.fixture
-def client(database: PromptStudioDatabase) -> Iterator[TestClient]:
-    """Requests to an application that has the routes, on which nothing is switched on."""
-    with TestClient(create_app(database, Users(TOKENS), switched_on=()), raise_server_exceptions=True) as client:
-        yield client
+def database(served: Served) -> PromptStudioDatabase:
+    return served.database
+
+
+@pytest.fixture
+def client(served: Served) -> TestClient:
+    return served.client
 
 
 @pytest.fixture
