@@ -33,7 +33,7 @@ from prompt_studio.jobs import (
     LeaseStats,
     Outcome,
 )
-from prompt_studio.keyed_calls import Wish
+from prompt_studio.keyed_calls import Wish, operation_of
 from prompt_studio.optimization_calls import OptimizationCalls
 from prompt_studio.project_calls import ProjectCalls
 from prompt_studio.prompt_calls import PromptCalls
@@ -151,6 +151,17 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         writes raise InputError. Other writers wait for its end, so keep it short. Nothing in it is repeated.
         """
         return self._store.transaction()
+
+    def one_patience(self) -> AbstractContextManager[None]:
+        """Several calls of this thread that wait for other sessions no longer, in all, than one may.
+
+        For who must answer somebody: each call by itself waits for up to `write_retry_seconds`.
+        """
+        return self._store.one_patience()
+
+    def get_schema_version(self) -> int:
+        """The version of the database's schema: a read of one row, by which it is known that the database answers."""
+        return self._store.schema_version()
 
     # Jobs at rest
 
@@ -408,18 +419,20 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         """
         return self._store.lookup_idempotency(_key(entity_type, key, user_id))
 
-    def lookup_created(self, entity_type: str, key: str, user_id: str | None, request: object) -> int | None:
+    def lookup_created(
+        self, entity_type: str, key: str, user_id: str | None, request: object, *, operation: str | None = None
+    ) -> int | None:
         """The id of the entity that this request has made under this key before, or None.
 
-        For callers that must answer a repeated request before they look at its content. The request is what the create
-        was given as `request`.
+        For callers that must answer a repeated request before they look at its content. Request and operation are what
+        the create was given.
 
         Raises:
             InputError: the request is no JSON value.
             IdempotencyMismatch: the key was used for another request.
         """
         kind = values.text("entity_type", entity_type)
-        once = Once(_key(entity_type, key, user_id), fingerprint(f"create_{kind}", request))
+        once = Once(_key(entity_type, key, user_id), fingerprint(operation_of(kind, operation), request))
         found = self._store.lookup_created(once)
         if found is not None:
             self._creates.note_known(kind)

@@ -21,11 +21,13 @@ class Wish:
         key: the idempotency key, or None: then each call makes another entity.
         user_id: whose key it is; None is a scope of its own.
         request: the request as it was received, any JSON value but null; None: the call's own arguments stand for it.
+        operation: the name of what was asked for, where several operations make such an entity.
     """
 
     key: object
     user_id: object
     request: object
+    operation: object = None
 
     def once(self, entity_type: str, arguments: Mapping[str, object]) -> Once | None:
         """The key and the fingerprint of the create of such an entity.
@@ -33,12 +35,17 @@ class Wish:
         Raises:
             InputError: one of them breaks its rule, also where no key was given.
         """
-        user_id, operation = values.user(self.user_id), f"create_{entity_type}"
+        user_id, operation = values.user(self.user_id), operation_of(entity_type, self.operation)
         asked = None if self.request is None else fingerprint(operation, self.request)
         if self.key is None:
             return None
         key = Key(entity_type, values.text("idempotency_key", self.key), user_id)
         return Once(key, fingerprint(operation, arguments) if asked is None else asked)
+
+
+def operation_of(entity_type: str, operation: object) -> str:
+    """The operation's name, by which its requests are told from those of another one with the same content."""
+    return f"create_{entity_type}" if operation is None else values.text("operation", operation)
 
 
 def answer(made: Made[Row]) -> Row:

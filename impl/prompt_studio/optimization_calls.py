@@ -17,7 +17,7 @@ from prompt_studio.entities import (
 from prompt_studio.errors import InputError
 from prompt_studio.facade import Facade, count_or_none, id_or_none, json_or_none, number_or_none, page_of
 from prompt_studio.job_values import MAX_RETRIES, PRIORITY, new_job
-from prompt_studio.jobs import JobType
+from prompt_studio.jobs import JobRow, JobType
 from prompt_studio.keyed_calls import Wish
 from prompt_studio.storage.job_operations import NewJob
 from prompt_studio.storage.optimization_operations import Completion, NewIteration, NewOptimization
@@ -47,11 +47,13 @@ class OptimizationCalls(Facade):
         idempotency_key: str | None = None,
         user_id: str | None = None,
         request: object = None,
+        operation: str | None = None,
     ) -> OptimizationRow:
         """A new optimization of a prompt of the project, and its job, if one is asked for. May be in a `transaction()`.
 
         Both are made in one transaction, and the row has the job as `job`. With an idempotency key it is made once for
-        each key of the user, as `create_job` says; a replay makes no job, and has None.
+        each key of the user, as `create_job` says; a replay makes no job, and has None. `operation` is what the caller
+        calls this create, if not `create_optimization`: the same request to another operation is another request.
 
         Raises:
             MissingReference: there is no such prompt in the project.
@@ -75,12 +77,19 @@ class OptimizationCalls(Facade):
         given = {"optimization_config": config, "client_id": client_id, "job": None}
         if wanted is not None and job is not None:
             given["job"] = asdict(wanted) | {"payload": job.get("payload", {}), "client_id": client_id}
-        once = Wish(idempotency_key, user_id, request).once("optimization", asdict(new) | given)
+        once = Wish(idempotency_key, user_id, request, operation).once("optimization", asdict(new) | given)
         return self._answer("optimization", self._store.create_optimization(new, once, wanted))
 
-    def get_optimization(self, optimization_id: int) -> OptimizationRow | None:
-        """The optimization with this id, or None."""
-        return self._store.get_optimization(values.row_id("optimization_id", optimization_id))
+    def get_optimization(self, optimization_id: int, *, user_id: str | None = None) -> OptimizationRow | None:
+        """The optimization with this id, or None.
+
+        With a user only if its project is his and was not deleted.
+        """
+        return self._store.get_optimization(values.row_id("optimization_id", optimization_id), values.user(user_id))
+
+    def get_optimization_job(self, job_id: int, user_id: str) -> JobRow | None:
+        """The job with this id, if it is one of an optimization in a project of this user's; or None."""
+        return self._store.get_optimization_job(values.row_id("job_id", job_id), values.text("user_id", user_id))
 
     def list_optimizations(
         self,
@@ -104,6 +113,18 @@ class OptimizationCalls(Facade):
             values.row_id("optimization_id", optimization_id),
             values.word("status", status, OptimizationStatus),
             values.error_text(error_message),
+        )
+
+    def cancel_optimization(
+        self, optimization_id: int, *, user_id: str | None = None, reason: str | None = None
+    ) -> OptimizationRow | None:
+        """The optimization, cancelled, and with it each of its jobs that has not ended; or None, if there is none.
+
+        One that has ended otherwise is given as it is, and so are its jobs. With a user only if its project is his and
+        was not deleted.
+        """
+        return self._store.cancel_optimization(
+            values.row_id("optimization_id", optimization_id), values.user(user_id), values.error_text(reason)
         )
 
     def complete_optimization(

@@ -54,10 +54,14 @@ class ProjectCalls(Facade):
         once = Wish(idempotency_key, new.user_id, request).once("project", arguments)
         return self._answer("project", self._store.create_project(new, once))
 
-    def get_project(self, project_id: int, include_deleted: bool = False) -> ProjectRow | None:
-        """The project with this id, or None."""
+    def get_project(
+        self, project_id: int, include_deleted: bool = False, *, user_id: str | None = None
+    ) -> ProjectRow | None:
+        """The project with this id, or None; with a user only if it is his."""
         return self._store.get_project(
-            values.row_id("project_id", project_id), include_deleted=values.flag("include_deleted", include_deleted)
+            values.row_id("project_id", project_id),
+            include_deleted=values.flag("include_deleted", include_deleted),
+            user_id=values.user(user_id),
         )
 
     def list_projects(

@@ -69,10 +69,17 @@ class PromptCalls(Facade):
             values.row_id("prompt_id", prompt_id), include_deleted=values.flag("include_deleted", include_deleted)
         )
 
-    def get_prompt_with_project(self, prompt_id: int, include_deleted: bool = False) -> PromptWithProjectRow | None:
-        """The prompt with this id and its project's name, owner and status, if neither was deleted; or None."""
+    def get_prompt_with_project(
+        self, prompt_id: int, include_deleted: bool = False, *, user_id: str | None = None
+    ) -> PromptWithProjectRow | None:
+        """The prompt with this id and its project's name, owner and status, if neither was deleted; or None.
+
+        With a user only if the project is his.
+        """
         return self._store.get_prompt_with_project(
-            values.row_id("prompt_id", prompt_id), include_deleted=values.flag("include_deleted", include_deleted)
+            values.row_id("prompt_id", prompt_id),
+            include_deleted=values.flag("include_deleted", include_deleted),
+            user_id=values.user(user_id),
         )
 
     def list_prompts(self, project_id: int, page: int = 1, per_page: int = ROWS_PER_PAGE) -> PromptPage:

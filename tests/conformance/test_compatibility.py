@@ -63,9 +63,31 @@ DATABASE: dict[str, dict[str, object]] = {
     "get_project": {"project_id": REQUIRED, "include_deleted": False},
     "update_project": {"project_id": REQUIRED, "updates": None},
     "delete_project": {"project_id": REQUIRED, "hard_delete": False},
-    "create_prompt": {"project_id": REQUIRED, "name": REQUIRED},
+    "list_projects": {
+        "user_id": None,
+        "status": None,
+        "include_deleted": False,
+        "page": 1,
+        "per_page": 20,
+        "search": None,
+    },
+    "create_prompt": {
+        "project_id": REQUIRED,
+        "name": REQUIRED,
+        "signature_id": None,
+        "version_number": 1,
+        "system_prompt": None,
+        "user_prompt": None,
+        "few_shot_examples": None,
+        "modules_config": None,
+        "parent_version_id": None,
+        "change_description": None,
+        "client_id": None,
+    },
     "get_prompt": {"prompt_id": REQUIRED},
-    "list_prompts": {"project_id": REQUIRED},
+    "list_prompts": {"project_id": REQUIRED, "page": 1, "per_page": 20},
+    "get_prompt_with_project": {"prompt_id": REQUIRED, "include_deleted": False},
+    "ensure_prompt_stub": {"prompt_id": REQUIRED, "project_id": REQUIRED},
     "create_optimization": {
         "project_id": REQUIRED,
         "name": REQUIRED,
@@ -78,8 +100,19 @@ DATABASE: dict[str, dict[str, object]] = {
         "client_id": None,
     },
     "get_optimization": {"optimization_id": REQUIRED},
+    "list_optimizations": {"project_id": None, "status": None, "page": 1, "per_page": 20},
+    "set_optimization_status": {"optimization_id": REQUIRED, "status": REQUIRED},
+    "complete_optimization": {"optimization_id": REQUIRED},
+    "record_optimization_iteration": {"optimization_id": REQUIRED},
+    "list_optimization_iterations": {"optimization_id": REQUIRED},
+    "transaction": {},
+    "close": {},
+    "close_connection": {},
 }
 """What callers give: in their order where they give it by place, and with the default where they do not."""
+
+NEEDED_BY_NAME = {"record_optimization_iteration": {"iteration_number"}}
+"""What has no default and was given by name always."""
 
 MANAGER: dict[str, dict[str, object]] = {
     "create_job": {
@@ -104,6 +137,50 @@ MANAGER: dict[str, dict[str, object]] = {
     "get_job_stats": {},
     "cleanup_old_jobs": {"days": 30},
 }
+
+BY_PLACE: dict[type, dict[str, int]] = {
+    PromptStudioDatabase: {
+        "create_job": 3,
+        "get_job": 1,
+        "get_job_by_uuid": 1,
+        "renew_job_lease": 2,
+        "update_job_status": 2,
+        "retry_job_record": 1,
+        "get_lease_stats": 1,
+        "cleanup_jobs": 1,
+        "get_latest_job_for_entity": 2,
+        "list_jobs_for_entity": 2,
+        "lookup_idempotency": 3,
+        "record_idempotency": 4,
+        "create_project": 5,
+        "get_project": 2,
+        "update_project": 2,
+        "delete_project": 2,
+        "get_prompt": 1,
+        "list_prompts": 1,
+        "get_prompt_with_project": 1,
+        "ensure_prompt_stub": 1,
+        "get_optimization": 1,
+        "set_optimization_status": 2,
+        "complete_optimization": 1,
+        "record_optimization_iteration": 1,
+        "list_optimization_iterations": 1,
+    },
+    JobManager: {
+        "create_job": 6,
+        "get_job": 1,
+        "get_job_by_uuid": 1,
+        "list_jobs": 3,
+        "update_job_status": 4,
+        "cancel_job": 2,
+        "retry_job": 1,
+        "register_handler": 2,
+        "process_job": 1,
+        "start_processing": 1,
+        "cleanup_old_jobs": 1,
+    },
+}
+"""How many arguments callers may give by their place."""
 
 ROW = (
     "id",
@@ -142,7 +219,36 @@ def test_a_signature_has_what_callers_give(owner: type, name: str, known: dict[s
         default = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
         assert default == known[parameter.name]
     for parameter in found[len(known) :]:  # what is new is behind what was there, and nobody need give it
-        assert parameter.default is not inspect.Parameter.empty or parameter.kind is inspect.Parameter.VAR_KEYWORD
+        may_be_left_out = parameter.default is not inspect.Parameter.empty or parameter.kind is parameter.VAR_KEYWORD
+        assert may_be_left_out or parameter.name in NEEDED_BY_NAME.get(name, set())
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "count"),
+    [(owner, name, count) for owner, counts in BY_PLACE.items() for name, count in counts.items()],
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
+)
+def test_an_argument_may_be_given_by_its_place(owner: type, name: str, count: int) -> None:
+    found = list(inspect.signature(getattr(owner, name)).parameters.values())[1:]
+    assert [parameter.kind for parameter in found[:count]] == [inspect.Parameter.POSITIONAL_OR_KEYWORD] * count
+
+
+def test_no_name_is_missing() -> None:
+    for owner, names in ((PromptStudioDatabase, DATABASE), (JobManager, MANAGER)):
+        assert BY_PLACE[owner].keys() <= names.keys()
+        assert {name for name in names if inspect.iscoroutinefunction(getattr(owner, name))} == (
+            {"process_job", "start_processing"} if owner is JobManager else set()
+        )
+
+
+def test_both_are_made_as_they_were() -> None:
+    opened = list(inspect.signature(PromptStudioDatabase).parameters.values())
+    managing = list(inspect.signature(JobManager).parameters.values())
+    assert [parameter.name for parameter in opened[:2]] == ["location", "client_id"]
+    assert [parameter.name for parameter in managing[:2]] == ["db", "worker_id"]
+    assert managing[1].default is None
+    for parameter in (*opened[2:], *managing[2:]):
+        assert parameter.default is not inspect.Parameter.empty
 
 
 def test_errors_are_what_callers_catch() -> None:

@@ -81,6 +81,22 @@ class TestTablesThatAreThere:
             run = database.create_optimization(
                 project_id=made["id"], name="o", initial_prompt_id=prompt["id"], optimizer_type="mipro", job={}
             )
+            off = database.create_optimization(
+                project_id=made["id"], name="off", initial_prompt_id=prompt["id"], optimizer_type="mipro", job={}
+            )
+            for user, there in (("ann", True), ("bob", False)):
+                found = (
+                    database.get_project(made["id"], user_id=user),
+                    database.get_prompt_with_project(prompt["id"], user_id=user),
+                    database.get_optimization(run["id"], user_id=user),
+                    database.get_optimization_job(run["job"]["id"] if run["job"] else 0, user),
+                )
+                assert [one is not None for one in found] == [there] * len(found)
+            assert database.cancel_optimization(off["id"], user_id="bob") is None
+            cancelled = database.cancel_optimization(off["id"], user_id="ann", reason="enough")
+            assert cancelled is not None
+            assert (cancelled["status"], cancelled["completed_at"] is not None) == ("cancelled", True)
+            assert database.count_jobs(status="cancelled") == 1
             database.record_optimization_iteration(run["id"], iteration_number=1, metrics={"a": 1}, cost=0.5)
             ended = database.complete_optimization(run["id"], final_metrics={"a": 2}, total_cost=1.5)
             assert ended is not None

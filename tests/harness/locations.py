@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
@@ -26,6 +27,14 @@ RETRY_SECONDS: Final = 30.0
 """Longer than any starvation that was measured: who gives up has won no race, and lost none."""
 
 POOL_CONNECTIONS: Final = 2
+_TABLES: Final = (
+    "prompt_studio_job_queue",
+    "prompt_studio_idempotency",
+    "prompt_studio_optimization_iterations",
+    "prompt_studio_optimizations",
+    "prompt_studio_prompts",
+    "prompt_studio_projects",
+)
 SECOND: Final = 1_000
 
 Rows = list[dict[str, Any]]
@@ -61,6 +70,7 @@ class Location:
         locked: the numbers whose advisory locks are held, by whomever; a job's lock has its id.
         sessions: the server processes of all its sessions; none where there is no server.
         dispose: takes away what `fresh` made outside of the directory.
+        empty: makes such a database as empty as a fresh one.
         real_time: the clock by which the database goes when no shared one is given.
     """
 
@@ -72,6 +82,7 @@ class Location:
     locked: Callable[[str], list[int]]
     sessions: Callable[[str], set[int]]
     dispose: Callable[[str], None]
+    empty: Callable[[str], None]
     real_time: Callable[[str], Readable]
 
 
@@ -97,6 +108,14 @@ def _sqlite_tables(address: str) -> Tables:
         jobs = connection.execute("SELECT * FROM prompt_studio_job_queue ORDER BY id").fetchall()
         keys = connection.execute("SELECT * FROM prompt_studio_idempotency ORDER BY id").fetchall()
     return Tables([dict(row) for row in jobs], [dict(row) for row in keys], locks_left=0)
+
+
+def _sqlite_empty(address: str) -> None:
+    with closing(sqlite3.connect(address)) as connection, connection:
+        connection.execute("UPDATE prompt_studio_job_queue SET revision = -revision")  # as whoever may delete does
+        for table in _TABLES:
+            connection.execute(f"DELETE FROM {table}")
+        connection.execute("DELETE FROM sqlite_sequence")
 
 
 def _postgres_fresh(directory: Path) -> str:
@@ -155,6 +174,11 @@ def _postgres_dispose(address: str) -> None:
     shared_server().drop_database(str(conninfo_to_dict(address)["dbname"]))
 
 
+def _postgres_empty(address: str) -> None:
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(map(sql.SQL, _TABLES))))
+
+
 def lock_counts(database: PromptStudioDatabase) -> LockCounts:
     """What happened at the advisory gate of an opened database; nothing, where there are no locks."""
     return database.get_lock_counts()
@@ -189,7 +213,16 @@ def _keep(address: str) -> None:
 
 
 SQLITE: Final = Location(
-    "sqlite", _sqlite_fresh, _sqlite_time, _sqlite_open, _sqlite_tables, _unlocked, _no_sessions, _keep, _machine_time
+    "sqlite",
+    _sqlite_fresh,
+    _sqlite_time,
+    _sqlite_open,
+    _sqlite_tables,
+    _unlocked,
+    _no_sessions,
+    _keep,
+    _sqlite_empty,
+    _machine_time,
 )
 WITH_LOCKS: Final = Location(
     "postgres",
@@ -200,7 +233,10 @@ WITH_LOCKS: Final = Location(
     _locked,
     _sessions,
     _postgres_dispose,
+    _postgres_empty,
     ServerTime,
 )
 WITHOUT_LOCKS: Final = replace(WITH_LOCKS, name="postgres, no locks", open=_postgres_open_without_locks)
 LOCATIONS: Final = (SQLITE, WITH_LOCKS, WITHOUT_LOCKS)
+DATABASES: Final = (SQLITE, WITH_LOCKS)
+"""Each database once: for what takes no advisory lock."""

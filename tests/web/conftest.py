@@ -1,8 +1,8 @@
 """An application on each store, and users who ask it."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -10,8 +10,11 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from prompt_studio import PromptStudioDatabase
+from prompt_studio.storage.dialect import NO_PARAMETERS, Parameters, Row
+from prompt_studio.storage.statements import Statement
+from prompt_studio.storage.transactions import Session
 from prompt_studio.web import Users, create_app
-from tests.harness.locations import LOCATIONS, Location
+from tests.harness.locations import DATABASES, Location
 
 PREFIX: Final = "/api/v1/prompt-studio"
 TOKENS: Final = {"token-of-ann-0000": "ann", "token-of-bob-0000": "bob"}
@@ -44,24 +47,84 @@ class Asker:
         return answer.json()
 
 
-@pytest.fixture(params=LOCATIONS, ids=lambda location: location.name)
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the statements that were sent, by whichever thread; a test may clear it."""
+    sent: list[str] = []
+    run = Session.run
+
+    def noted(session: Session, statement: Statement, parameters: Parameters = NO_PARAMETERS) -> list[Row]:
+        sent.append(statement.name)
+        return run(session, statement, parameters)
+
+    monkeypatch.setattr(Session, "run", noted)
+    return sent
+
+
+@pytest.fixture(params=DATABASES, ids=lambda location: location.name)
 def location(request: pytest.FixtureRequest) -> Location:
     chosen: Location = request.param
     return chosen
 
 
-@pytest.fixture
-def database(location: Location, tmp_path: Path) -> Iterator[PromptStudioDatabase]:
-    address = location.fresh(tmp_path)
-    with location.open(address, None) as database:
-        yield database
-    location.dispose(address)
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A database of the whole run, and an application that has the routes, on which nothing is switched on."""
+
+    location: Location
+    address: str
+    database: PromptStudioDatabase
+    client: TestClient
+
+
+class Places:
+    """What is made once in a run at each location: to make an application takes longer than most tests."""
+
+    def __init__(self, directories: pytest.TempPathFactory) -> None:
+        self._directories = directories
+        self._kept: dict[str, Served] = {}
+        self._open = ExitStack()
+
+    def empty(self, location: Location) -> Served:
+        """The one at this location, with nothing in its database."""
+        if location.name not in self._kept:
+            self._kept[location.name] = self._served(location)
+        served = self._kept[location.name]
+        location.empty(served.address)
+        return served
+
+    def close(self) -> None:
+        """Take them away."""
+        self._open.close()
+
+    def _served(self, location: Location) -> Served:
+        address = location.fresh(self._directories.mktemp("served"))
+        self._open.callback(location.dispose, address)
+        database = self._open.enter_context(location.open(address, None))
+        client = self._open.enter_context(TestClient(create_app(database, Users(TOKENS), switched_on=())))
+        return Served(location, address, database, client)
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    places = Places(tmp_path_factory)
+    yield places
+    places.close()
 
 
 @pytest.fixture
-def client(database: PromptStudioDatabase) -> Iterator[TestClient]:
-    with TestClient(create_app(database, Users(TOKENS)), raise_server_exceptions=True) as client:
-        yield client
+def served(location: Location, places: Places) -> Served:
+    return places.empty(location)
+
+
+@pytest.fixture
+def database(served: Served) -> PromptStudioDatabase:
+    return served.database
+
+
+@pytest.fixture
+def client(served: Served) -> TestClient:
+    return served.client
 
 
 @pytest.fixture

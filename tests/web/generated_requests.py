@@ -1,6 +1,7 @@
 """Requests as OpenAPI allows them, and others, by schemathesis: is every answer one that the description has?"""
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
+from hypothesis.strategies import booleans
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -20,6 +22,8 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.web.conftest import PREFIX, TOKENS, Asker
 
+Ids = Mapping[str, int | None]
+
 CHECKS: Final = (
     not_a_server_error,
     status_code_conformance,
@@ -29,23 +33,36 @@ CHECKS: Final = (
 )
 
 
-def asked(app: FastAPI, examples: int, source: int) -> Counter[tuple[str, int]]:
+def asked(app: FastAPI, examples: int, source: int, *, only: str = "") -> Counter[tuple[str, int]]:
     """Ask each operation so often, with data that is allowed and data that is not; the answers by path and status.
+
+    `only`: those that have this in their paths.
 
     Raises:
         FailureGroup: an answer is no answer that the description has, or is an error of the server.
     """
     told: Counter[tuple[str, int]] = Counter()
-    _something_there(Asker(TestClient(app), next(iter(TOKENS))))
+    there = _something_there(Asker(TestClient(app), next(iter(TOKENS))))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     for result in schema.get_all_operations():
         operation = cast("Any", result).ok()
+        if only not in operation.path:
+            continue
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            _ask(operation, mode, examples, source, told)
+            _ask(operation, mode, (examples, source), there, told)
     return told
 
 
-def _ask(operation: Any, mode: GenerationMode, examples: int, source: int, told: Counter[tuple[str, int]]) -> None:  # noqa: ANN401 - schemathesis' own
+def _ask(
+    operation: Any,  # noqa: ANN401 - schemathesis' own
+    mode: GenerationMode,
+    drawn: tuple[int, int],
+    there: Ids,
+    told: Counter[tuple[str, int]],
+) -> None:
+    examples, source = drawn
+    headers = {"Authorization": f"Bearer {next(iter(TOKENS))}"}
+
     @seed(source)
     @settings(
         max_examples=examples,
@@ -54,9 +71,13 @@ def _ask(operation: Any, mode: GenerationMode, examples: int, source: int, told:
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy(generation_mode=mode))
-    def ask(case: Any) -> None:  # noqa: ANN401 - the same
-        answer = case.call(headers={"Authorization": f"Bearer {next(iter(TOKENS))}"})
+    @given(case=operation.as_strategy(generation_mode=mode), of_what_is_there=booleans())
+    def ask(case: Any, *, of_what_is_there: bool) -> None:  # noqa: ANN401 - the same
+        if of_what_is_there and mode is GenerationMode.POSITIVE:
+            for part in (case.path_parameters, case.body):
+                if isinstance(part, dict):
+                    part |= {name: there[name] for name in part.keys() & there.keys()}
+        answer = case.call(headers=headers)
         told[case.operation.path.removeprefix(PREFIX), answer.status_code] += 1
         case.validate_response(answer, checks=CHECKS)
 
@@ -64,8 +85,19 @@ def _ask(operation: Any, mode: GenerationMode, examples: int, source: int, told:
         ask()
 
 
-def _something_there(ann: Asker) -> None:
-    """A project, a prompt and an optimization: with nothing there every id is unknown."""
+def _something_there(ann: Asker) -> Ids:
+    """A project, a prompt and an optimization, by what requests call them: among drawn ids none is of anything."""
     project = ann.post("/projects/", {"name": "there"})["data"]["id"]
     prompt = ann.post("/prompts/create", {"project_id": project, "name": "there"})["data"]["id"]
-    ann.post("/optimizations", {"prompt_id": prompt}, status=200)
+    config = {"optimizer_type": "greedy", "target_metric": "accuracy"}
+    body = {"project_id": project, "initial_prompt_id": prompt, "optimization_config": config}
+    made = ann.post("/optimizations/create", body)["data"]
+    return {
+        "project_id": project,
+        "prompt_id": prompt,
+        "initial_prompt_id": prompt,
+        "parent_version_id": prompt,
+        "signature_id": None,  # the host has none
+        "optimization_id": made["optimization"]["id"],
+        "job_id": made["job_id"],
+    }

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from prompt_studio import JobType, PromptStudioDatabase
+from prompt_studio.storage.patience import Patience
 from tests.web.conftest import Asker
 
 pytestmark = pytest.mark.conformance
@@ -16,7 +17,7 @@ def body_of(kind: str, project: int, prompt: int) -> tuple[str, dict[str, Any], 
     """The path, a body and the status of a create."""
     bodies: dict[str, tuple[str, dict[str, Any], int]] = {
         "project": ("/projects/", {"name": "another"}, 201),
-        "bare project": ("/projects", {"name": "another"}, 201),
+        "bare project": ("/projects", {"name": "one more"}, 201),
         "prompt": ("/prompts/create", {"project_id": project, "name": "second"}, 201),
         "optimization": (
             "/optimizations/create",
@@ -94,6 +95,25 @@ class TestACreate:
         assert ann.get(f"/optimizations/list/{project}")["data"]["optimizations"] == [optimization]
         assert ann.get(f"/optimizations/{told['job_id']}") == {"id": told["job_id"], "status": "queued"}
 
+    def test_in_the_short_form_is_one_by_the_same_schema(
+        self, ann: Asker, database: PromptStudioDatabase, prompt: int
+    ) -> None:
+        config = {"optimizer_type": "hill_climb", "max_iterations": 7, "anything": [1]}
+        for asked, iterations, kind in ((config, 7, "hill_climbing"), ({}, 50, "iterative")):
+            told = ann.post("/optimizations", {"initial_prompt_id": prompt, "config": asked}, status=200)
+            job = database.get_job(told["id"])
+            assert job is not None
+            made = database.get_optimization(job["entity_id"])
+            assert made is not None
+            assert (made["max_iterations"], made["optimizer_type"]) == (iterations, kind)
+            assert made["optimization_config"] | asked == made["optimization_config"]
+            assert made["optimization_config"] == job["payload"]["optimization_config"]
+        for wrong in ({"max_iterations": 501}, {"temperature_range": [1, 0]}, {"budget_limit": -1}):
+            ann.post("/optimizations", {"prompt_id": prompt, "config": wrong}, status=422)
+        knob = {"optimizer_type": "beam_search", "strategy_params": {"beam_width": 1}}
+        ann.post("/optimizations", {"prompt_id": prompt, "config": knob}, status=400)
+
+    @pytest.mark.verifies("PS-HTTP-5")
     def test_of_a_name_that_is_there_is_a_conflict(self, ann: Asker, project: int, prompt: int) -> None:
         del prompt
         for path, body in (
@@ -169,6 +189,23 @@ class TestAKey:
         database.record_idempotency("project", "by hand", project, "ann")
         assert ann.post("/projects/", {"whatever": 1}, key="by hand")["data"]["id"] == project
 
+    @pytest.mark.verifies("PS-HTTP-3")
+    def test_of_the_short_form_is_not_that_of_the_long_one(
+        self, ann: Asker, database: PromptStudioDatabase, project: int, prompt: int
+    ) -> None:
+        both = body_of("optimization", project, prompt)[1] | {"prompt_id": prompt, "config": {}}
+        forms = [("/optimizations/create", 201), ("/optimizations", 200)]
+        for number, (first, second) in enumerate((forms, forms[::-1])):
+            ann.post(first[0], both, key=f"k{number}", status=first[1])
+            made = rows(database, project)
+            assert "another request" in ann.post(second[0], both, key=f"k{number}", status=422)["detail"]
+            ann.post(first[0], both, key=f"k{number}", status=first[1])
+            assert rows(database, project) == made
+
+    def test_of_a_project_is_the_same_with_the_slash_and_without(self, ann: Asker) -> None:
+        made = ann.post("/projects/", {"name": "x"}, key="k")["data"]
+        assert ann.post("/projects", {"name": "x"}, key="k") == made
+
     def test_of_a_request_that_was_refused_is_free(self, ann: Asker) -> None:
         ann.post("/projects/", {"nonsense": 1}, key="k", status=422)
         ann.post("/projects/", {"name": "x"}, key="k")
@@ -206,3 +243,36 @@ class TestTheOrder:
         status, detail = told(ann, "new", json=bad_knob)
         assert (status, detail) == (400, "beam_width is 1: it must be a whole number of 64 bits, at least 2")
         assert rows(database, project) == made
+
+    def test_is_that_of_every_create(self, ann: Asker, nobody: Asker, create: tuple[str, dict[str, Any], int]) -> None:
+        path, body, status = create
+        nonsense = [1]
+        ann.post(path, body, key="used", status=status)
+        assert nobody.ask("POST", path, key="\t", content=b"{").status_code == 401
+        assert "must be JSON" in ann.ask("POST", path, key="\t", content=b"{").json()["detail"]
+        assert "Idempotency-Key must be" in ann.ask("POST", path, key="\t", json=nonsense).json()["detail"]
+        assert "another request" in ann.post(path, nonsense, key="used", status=422)["detail"]
+        assert isinstance(ann.post(path, nonsense, key="new", status=422)["detail"], list)
+        ann.post(path, body, key="used", status=status)
+
+
+@pytest.mark.verifies("PS-HTTP-2")
+def test_a_create_has_one_patience(
+    ann: Asker, create: tuple[str, dict[str, Any], int], monkeypatch: pytest.MonkeyPatch, statements: list[str]
+) -> None:
+    path, body, status = create
+    begun: list[Patience] = []
+    begin = Patience.__init__
+
+    def noted(patience: Patience, seconds: float) -> None:
+        begun.append(patience)
+        begin(patience, seconds)
+
+    monkeypatch.setattr(Patience, "__init__", noted)
+    statements.clear()
+    ann.post(path, body, key="k", status=status)
+    assert len(begun) == 1
+    assert len(statements) > 1
+    # The thread waits anew for the next request.
+    ann.post(path, body, key="k", status=status)
+    assert len(begun) == 2

@@ -45,6 +45,31 @@ def test_thousands_of_requests_are_answered_as_described(
     assert sum(told.values()) > 16 * MANY
 
 
+@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+def test_headers_are_described_where_they_are(database: PromptStudioDatabase) -> None:
+    told = create_app(database, Users(TOKENS)).openapi()["paths"]
+    has = {
+        (path.removeprefix(PREFIX), method, status, name)
+        for path, operations in told.items()
+        for method, operation in operations.items()
+        for status, response in operation["responses"].items()
+        for name in response.get("headers", {})
+    }
+    asked_of_a_user = {(path, method) for path, method, _, name in has if name == "WWW-Authenticate"}
+    assert {name for *_, status, name in has if status == "401"} == {"WWW-Authenticate"}
+    assert asked_of_a_user == {
+        (path.removeprefix(PREFIX), method) for path, operations in told.items() for method in operations
+    } - {("/health", "get"), ("/metrics", "get")}
+    assert {(path, status) for path, _, status, name in has if name == "Idempotency-Replayed"} == {
+        ("/projects/", "201"),
+        ("/projects", "201"),
+        ("/prompts/create", "201"),
+        ("/optimizations/create", "201"),
+        ("/optimizations", "200"),
+    }
+    assert {status for *_, status, name in has if name == "Retry-After"} == {"409", "503"}
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
 def test_an_answer_that_is_not_described_is_found(database: PromptStudioDatabase) -> None:
@@ -55,4 +80,4 @@ def test_an_answer_that_is_not_described_is_found(database: PromptStudioDatabase
         raise ProblemError(418, f"{number} is a teapot")
 
     with pytest.raises(FailureGroup, match="distinct failure"):
-        asked(app, 1, 1)
+        asked(app, 1, 1, only="surprise")

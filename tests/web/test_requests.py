@@ -1,5 +1,9 @@
 """What no request may be, whatever the database: nobody's, no JSON, with a malformed key, too long."""
 
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
 import pytest
 
 from tests.harness.locations import LOCATIONS, Location
@@ -20,6 +24,35 @@ NO_JSON = [
     b'"\\ud800"',
     b"1" * 5_000,
     b'"\\u0000"',
+]
+
+
+MISTYPED: list[tuple[str, object]] = [
+    ("project_id", "1"),
+    ("project_id", True),
+    ("initial_prompt_id", 1.0),
+    ("test_case_ids", ["1"]),
+    ("name", 1),
+    ("bootstrap_config.num_samples", "10"),
+    ("bootstrap_config.quality_threshold", True),
+    ("bootstrap_config.quality_threshold", "0.5"),
+    ("optimization_config.max_iterations", "1"),
+    ("optimization_config.max_iterations", True),
+    ("optimization_config.max_iterations", 1.0),
+    ("optimization_config.target_value", "1"),
+    ("optimization_config.target_value", True),
+    ("optimization_config.early_stopping", 1),
+    ("optimization_config.early_stopping", "yes"),
+    ("optimization_config.early_stopping_patience", "1"),
+    ("optimization_config.temperature_range", ["0", 1]),
+    ("optimization_config.temperature_range", [0, True]),
+    ("optimization_config.techniques_to_try", "cot"),
+    ("optimization_config.techniques_to_try", [1]),
+    ("optimization_config.models_to_test", [1]),
+    ("optimization_config.budget_limit", "5"),
+    ("optimization_config.budget_limit", False),
+    ("optimization_config.optimizer_type", 1),
+    ("optimization_config.target_metric", 1),
 ]
 
 
@@ -72,9 +105,68 @@ class TestARequest:
         told = ann.post("/optimizations/create", body, status=422)["detail"]
         assert (len(told), told[-1]["msg"]) == (21, "and 49,982 more")
 
+    @pytest.mark.parametrize(("field", "value"), MISTYPED, ids=repr)
+    @pytest.mark.verifies("PS-HTTP-2")
+    def test_takes_what_it_is_given_as_it_is(
+        self, ann: Asker, project: int, prompt: int, field: str, value: object
+    ) -> None:
+        body: dict[str, Any] = {
+            "project_id": project,
+            "initial_prompt_id": prompt,
+            "optimization_config": {"optimizer_type": "greedy", "target_metric": "accuracy"},
+            "bootstrap_config": {},
+        }
+        inner, _, outer = field.rpartition(".")[::-1]
+        (body[outer] if outer else body)[inner] = value
+        told = ann.post("/optimizations/create", body, status=422)["detail"]
+        assert all(error["loc"][1] == (outer or inner) and inner in error["loc"] for error in told), told
+        if outer == "optimization_config":
+            told = ann.post("/optimizations", {"prompt_id": prompt, "config": {inner: value}}, status=422)["detail"]
+            assert all(error["loc"][1] == "config" and inner in error["loc"] for error in told), told
+
+    @pytest.mark.parametrize("number", ["1.0", "+1", "1_0", "%201", "01", "\N{ARABIC-INDIC DIGIT ONE}", "true", "1e0"])
+    def test_takes_plain_digits_only(self, ann: Asker, number: str) -> None:
+        for path in (
+            f"/projects/get/{number}",
+            f"/optimizations/list/{number}",
+            f"/projects/?page={number.replace('+', '%2B')}",
+            f"/projects/?per_page={number.replace('+', '%2B')}",
+            f"/status?warn_seconds={number.replace('+', '%2B')}",
+        ):
+            ann.get(path, status=422)
+
     @pytest.mark.parametrize("token", [None, "", "token-of-eve-0000", "token-of-ann-000"])
     def test_takes_nobody_for_somebody(self, ann: Asker, token: str | None) -> None:
         for method, path in (("GET", "/projects/"), ("POST", "/projects/"), ("GET", "/status")):
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
             answer = ann.client.request(method, f"/api/v1/prompt-studio{path}", headers=headers)
             assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+    def test_that_breaks_off_is_no_defect(self, ann: Asker, caplog: pytest.LogCaptureFixture) -> None:
+        parts: list[dict[str, Any]] = [
+            {"type": "http.request", "body": b'{"name": ', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def receive() -> MutableMapping[str, Any]:
+            return parts.pop(0)
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        headers = {"authorization": f"Bearer {ann.token}", "content-type": "application/json"}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/api/v1/prompt-studio/projects/",
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+
+        async def serve() -> None:
+            await ann.client.app(scope, receive, send)
+
+        asyncio.run(serve())
+        assert sent[0]["status"] == 400
+        assert caplog.records == []

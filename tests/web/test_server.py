@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 import pytest
 
 from prompt_studio import PromptStudioDatabase
-from tests.harness.locations import LOCATIONS, Location
+from tests.harness.locations import DATABASES, Location
 from tests.web.conftest import PREFIX, TOKENS
 
 pytestmark = pytest.mark.processes
@@ -27,7 +27,7 @@ LIMIT_SECONDS: Final = 60.0
 CLIENTS: Final = 4
 SERVERS: Final = 2
 ROUNDS: Final = {"quick": 10, "full": 200}
-PLACES: Final = [place for place in LOCATIONS if place.name != "postgres, no locks"]  # a create takes no lock
+CONFIG: Final = {"optimizer_type": "mipro", "target_metric": "accuracy"}
 HEADERS: Final = {"Authorization": f"Bearer {next(iter(TOKENS))}"}
 
 
@@ -75,8 +75,13 @@ def _await_answer(url: str, process: subprocess.Popen[str]) -> None:
     raise AssertionError(f"no answer within {LIMIT_SECONDS} s")
 
 
+def _made(told: Any) -> int:  # noqa: ANN401 - any JSON value
+    """The id of what a create answers with, bare or wrapped."""
+    return int(told["id"] if "id" in told else told["data"]["optimization"]["id"])
+
+
 @pytest.mark.timeout(1_200)
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+@pytest.mark.parametrize("place", DATABASES, ids=lambda place: place.name)
 @pytest.mark.verifies("PS-IDEMPOTENCY-SCOPE-2", "PS-HTTP-3", "INV-ONE-EFFECT-PER-KEY")
 def test_racing_creates_make_one_entity_for_each_key(
     place: Location, tmp_path: Path, users: Path, request: pytest.FixtureRequest
@@ -85,26 +90,34 @@ def test_racing_creates_make_one_entity_for_each_key(
     address = place.fresh(tmp_path)
     start = Barrier(CLIENTS, timeout=LIMIT_SECONDS)
 
-    def race(number: int) -> list[tuple[int, int, bool]]:
+    def race(prompt: dict[str, int]) -> list[tuple[int, int, bool]]:
         told = []
         with httpx2.Client(headers=HEADERS, timeout=LIMIT_SECONDS) as client:
             for turn in range(rounds):
-                start.wait()
-                answer = client.post(
-                    f"{server.url}/projects", json={"name": f"p{turn}"}, headers={"Idempotency-Key": f"k{turn}"}
-                )
-                replayed = "Idempotency-Replayed" in answer.headers
-                told.append((answer.status_code, answer.json().get("id", number), replayed))
+                creates = {
+                    "/projects": {"name": f"p{turn}"},
+                    "/optimizations/create": prompt | {"optimization_config": CONFIG, "name": f"o{turn}"},
+                }
+                for path, body in creates.items():
+                    start.wait()
+                    answer = client.post(server.url + path, json=body, headers={"Idempotency-Key": f"k{turn}"})
+                    replayed = "Idempotency-Replayed" in answer.headers
+                    told.append((answer.status_code, _made(answer.json()), replayed))
         return told
 
     with served(address, users, "--workers", str(SERVERS)) as server, ThreadPoolExecutor(CLIENTS) as clients:
-        found = list(clients.map(race, range(CLIENTS)))
+        with httpx2.Client(base_url=server.url, headers=HEADERS, timeout=LIMIT_SECONDS) as client:
+            project = client.post("/projects", json={"name": "home"}).json()["id"]
+            body = {"project_id": project, "name": "first"}
+            prompt = client.post("/prompts/create", json=body).json()["data"]["id"]
+        found = list(clients.map(race, [{"project_id": project, "initial_prompt_id": prompt}] * CLIENTS))
     for turn in zip(*found, strict=True):
         assert {status for status, _, _ in turn} == {201}
         assert len({number for _, number, _ in turn}) == 1
         assert [replayed for _, _, replayed in turn].count(False) == 1
     with PromptStudioDatabase(address, "reader", create=False) as database:
-        assert database.list_projects()["pagination"]["total"] == rounds
+        assert database.list_projects()["pagination"]["total"] == rounds + 1
+        assert database.list_optimizations()["pagination"]["total"] == database.count_jobs() == rounds
     place.dispose(address)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,3 +25,12 @@ def switched_on(environment: Mapping[str, str]) -> frozenset[str]:
     named = (environment[name] for name in ENVIRONMENT_VARIABLES if environment.get(name, "").strip())
     development = next(named, "dev").strip().lower() in DEVELOPMENT
     return frozenset({"mcts"} if everywhere or (canary and development) else ())
+
+
+def switched_on_here() -> frozenset[str]:
+    """The strategies that this process's environment switches on.
+
+    Raises:
+        InputError: a variable is neither on nor off.
+    """
+    return switched_on(os.environ)

@@ -6,7 +6,7 @@ A knob is looked for at the top of the configuration, then within `strategy_para
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -128,8 +128,8 @@ def _of_knobs(
     yield from _of_presence(knobs, values, config, nested)
     yield from _of_relations(strategy, values)
     if strict:
-        known = {knob.name for knob in knobs}
-        yield from _of_names(config, {*known, *FIELDS})
+        known = tuple(knob.name for knob in knobs)
+        yield from _of_names(config, (*known, *FIELDS))
         yield from _of_names(nested, known)
 
 
@@ -156,8 +156,7 @@ def _of_relations(strategy: Strategy, values: Mapping[str, Any]) -> Iterator[Pro
             yield Problem(relation.knobs[0], values[relation.knobs[0]], f"{relation.sentence} ({others})")
 
 
-def _of_names(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[Problem]:
-    known = sorted(known)
+def _of_names(given: Mapping[str, Any], known: Collection[str]) -> Iterator[Problem]:
     for name, value in given.items():
         if name not in known:  # impl: PS-VALIDATION-EXPAND-4
             yield Problem(str(name), value, f"is not known{_nearest(name, known)}")

@@ -43,7 +43,7 @@ class ProjectStore(Protocol):
     def create_project(self, new: NewProject, once: Once | None) -> Made[ProjectRow]:
         """A new project, once for each key."""
 
-    def get_project(self, project_id: int, *, include_deleted: bool) -> ProjectRow | None:
+    def get_project(self, project_id: int, *, include_deleted: bool, user_id: str | None) -> ProjectRow | None:
         """One project."""
 
     def list_projects(self, wanted: ProjectFilter, page: Page) -> ProjectPage:
@@ -65,7 +65,9 @@ class PromptStore(Protocol):
     def get_prompt(self, prompt_id: int, *, include_deleted: bool) -> PromptRow | None:
         """One prompt."""
 
-    def get_prompt_with_project(self, prompt_id: int, *, include_deleted: bool) -> PromptWithProjectRow | None:
+    def get_prompt_with_project(
+        self, prompt_id: int, *, include_deleted: bool, user_id: str | None
+    ) -> PromptWithProjectRow | None:
         """One prompt, and whose it is."""
 
     def list_prompts(self, project_id: int, page: Page) -> PromptPage:
@@ -81,8 +83,11 @@ class OptimizationStore(Protocol):
     def create_optimization(self, new: NewOptimization, once: Once | None, job: NewJob | None) -> Made[OptimizationRow]:
         """A new optimization and its job, once for each key."""
 
-    def get_optimization(self, optimization_id: int) -> OptimizationRow | None:
+    def get_optimization(self, optimization_id: int, user_id: str | None) -> OptimizationRow | None:
         """One optimization."""
+
+    def get_optimization_job(self, job_id: int, user_id: str) -> JobRow | None:
+        """The job of a user's optimization."""
 
     def list_optimizations(
         self, project_id: int | None, status: OptimizationStatus | None, page: Page
@@ -93,6 +98,11 @@ class OptimizationStore(Protocol):
         self, optimization_id: int, status: OptimizationStatus, error_message: str | None
     ) -> OptimizationRow | None:
         """Say where an optimization is."""
+
+    def cancel_optimization(
+        self, optimization_id: int, user_id: str | None, reason: str | None
+    ) -> OptimizationRow | None:
+        """Call an optimization off, and its jobs."""
 
     def complete_optimization(self, optimization_id: int, known: Completion) -> OptimizationRow | None:
         """End an optimization well."""
@@ -196,6 +206,12 @@ class JobStore(Protocol):
 
     def lease_stats(self, warn_seconds: int) -> LeaseStats:
         """The leases as numbers."""
+
+    def schema_version(self) -> int:
+        """Which version of the schema it has."""
+
+    def one_patience(self) -> AbstractContextManager[None]:
+        """Several calls that wait no longer than one."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """The caller's own transaction."""

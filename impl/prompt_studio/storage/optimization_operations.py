@@ -12,6 +12,9 @@ from prompt_studio.entities import (
     OptimizationRow,
     OptimizationStatus,
 )
+from prompt_studio.errors import TransientConflict
+from prompt_studio.jobs import JobRow
+from prompt_studio.storage.dialect import Row
 from prompt_studio.storage.entity_operations import EntityOperations, Page
 from prompt_studio.storage.entity_rows import iteration_row, optimization_row
 from prompt_studio.storage.job_operations import JobOperations, NewJob
@@ -89,9 +92,15 @@ class OptimizationOperations(EntityOperations, JobOperations):
 
         return self._made(once, create, find, alone=job is None)
 
-    def get_optimization(self, optimization_id: int) -> OptimizationRow | None:
-        """The optimization with this id."""
-        return self._found("get_optimization", {"optimization_id": optimization_id}, optimization_row)
+    def get_optimization(self, optimization_id: int, user_id: str | None) -> OptimizationRow | None:
+        """The optimization with this id; of a user's projects that were not deleted, if one is named."""
+        name = "get_optimization" if user_id is None else "get_optimization_of_user"
+        return self._found(name, {"optimization_id": optimization_id, "user_id": user_id}, optimization_row)
+
+    def get_optimization_job(self, job_id: int, user_id: str) -> JobRow | None:
+        """The job of one of the user's optimizations."""
+        found = self._read_jobs("get_optimization_job_of_user", {"job_id": job_id, "user_id": user_id})
+        return next(iter(found), None)
 
     def list_optimizations(
         self, project_id: int | None, status: OptimizationStatus | None, page: Page
@@ -113,6 +122,28 @@ class OptimizationOperations(EntityOperations, JobOperations):
             "over": status in OVER,
         }
         return self._changed("set_optimization_status", parameters, optimization_row)
+
+    def cancel_optimization(
+        self, optimization_id: int, user_id: str | None, reason: str | None
+    ) -> OptimizationRow | None:
+        """The optimization, cancelled with its jobs, or as it had ended; None if there is none, or not of this user."""
+        parameters = {"optimization_id": optimization_id, "user_id": user_id, "reason": reason}
+
+        def operation(session: Session) -> tuple[OptimizationRow | None, list[Row]]:
+            row = self._one(session, "cancel_optimization", parameters, optimization_row)
+            if row is None:
+                name = "get_optimization" if user_id is None else "get_optimization_of_user"
+                row = self._one(session, name, parameters, optimization_row)
+                if row is not None and row["status"] not in OVER:
+                    raise TransientConflict("the optimization had ended, and was begun again before it was looked at")
+            if row is None or row["status"] is not OptimizationStatus.CANCELLED:
+                return row, []
+            return row, self._run(session, "cancel_jobs_of_optimization", parameters)
+
+        row, jobs = self._sessions.current().write(operation)
+        for job in jobs:  # by what they were, since a row that cannot be read is cancelled too
+            self._claims.forget(job["id"], job["lease_token"])
+        return row
 
     def complete_optimization(self, optimization_id: int, known: Completion) -> OptimizationRow | None:
         """The optimization, completed; None if there is none."""

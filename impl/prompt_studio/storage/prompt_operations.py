@@ -51,9 +51,11 @@ class PromptOperations(EntityOperations):
         """The prompt with this id."""
         return self._found("get_prompt", {"prompt_id": prompt_id, "include_deleted": include_deleted}, prompt_row)
 
-    def get_prompt_with_project(self, prompt_id: int, *, include_deleted: bool) -> PromptWithProjectRow | None:
-        """The prompt with this id, and whose it is."""
-        parameters = {"prompt_id": prompt_id, "include_deleted": include_deleted}
+    def get_prompt_with_project(
+        self, prompt_id: int, *, include_deleted: bool, user_id: str | None
+    ) -> PromptWithProjectRow | None:
+        """The prompt with this id, and whose it is; this user's, if one is named."""
+        parameters = {"prompt_id": prompt_id, "include_deleted": include_deleted, "user_id": user_id}
         return self._found("get_prompt_with_project", parameters, prompt_with_project_row)
 
     def list_prompts(self, project_id: int, page: Page) -> PromptPage:

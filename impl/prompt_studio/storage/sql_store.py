@@ -55,6 +55,10 @@ class SqlStore(
         """A transaction of the caller's, on this thread."""
         return self._sessions.current().transaction()
 
+    def one_patience(self) -> AbstractContextManager[None]:
+        """The calls of this thread in the block wait for others no longer, in all, than one may."""
+        return self._sessions.current().one_patience()
+
     def close_connection(self) -> None:
         """Close this thread's connection."""
         self._sessions.current().close()

@@ -32,6 +32,10 @@ class Statistics(Operations):
             "processing": by_status[JobStatus.PROCESSING],
         }
 
+    def schema_version(self) -> int:
+        """Which version of the schema the database has."""
+        return int(self._read("schema_version")[0]["version"])
+
     def lock_counts(self) -> LockCounts:
         """What happened to advisory locks since the database was opened."""
         return replace(self._claims.counts)

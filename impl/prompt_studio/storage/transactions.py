@@ -43,6 +43,7 @@ class Session:
         self._begin_write = begin_write
         self._retry_seconds = retry_seconds
         self._one_writer = one_writer
+        self._shared: Patience | None = None
         self._callers = False
         self._spoiled = False
         self._ended = False
@@ -54,8 +55,17 @@ class Session:
         return self._connection.run(statement, parameters)
 
     def patience(self) -> Patience:
-        """What one call may spend on waiting for others."""
-        return Patience(self._retry_seconds)
+        """What one call may spend on waiting for others; what is left of it where several calls have one in common."""
+        return self._shared or Patience(self._retry_seconds)
+
+    @contextmanager
+    def one_patience(self) -> Iterator[None]:
+        """The calls in the block wait no longer, in all, than one may."""
+        outer, self._shared = self._shared, self.patience()
+        try:
+            yield
+        finally:
+            self._shared = outer
 
     def read(self, operation: Callable[[Session], Answer]) -> Answer:
         """The answer of a read, which waits for others within the limit and leaves no transaction open."""
@@ -156,7 +166,7 @@ class Session:
                 if self._one_writer:
                     # Tried again in its place: a rollback would let new readers in, and the next try meet them again.
                     # The time of a long one was not spent on waiting for others.
-                    (self.patience() if long else patience).retry(lambda: self.run(COMMIT))
+                    (Patience(self._retry_seconds) if long else patience).retry(lambda: self.run(COMMIT))
                 else:
                     self.run(COMMIT)
             except BaseException:

@@ -24,7 +24,7 @@ try:
     from fastapi import FastAPI
 
     from prompt_studio.web.app import create_app
-    from prompt_studio.web.users import Users
+    from prompt_studio.web.tokens import Users
 except ImportError as missing:
     raise SystemExit(f"{missing.name} is missing: install the extra, prompt-studio-core[web]") from missing
 
@@ -51,14 +51,13 @@ def app_from_environment(environment: Mapping[str, str] = os.environ) -> FastAPI
         yield
         database.close()
 
-    app = create_app(
+    return create_app(
         database,
         users,
         strict=switch(environment, STRICT_VARIABLE, default=False),
         switched_on=switched_on(environment),
+        lifespan=lifespan,
     )
-    app.router.lifespan_context = lifespan
-    return app
 
 
 def main(arguments: list[str] | None = None) -> int:

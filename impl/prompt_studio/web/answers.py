@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Query
+from pydantic import BeforeValidator
 
 from prompt_studio.facade import PAGE_MAX, ROWS_PER_PAGE_MAX
 from prompt_studio.values import INT64_MAX
+from prompt_studio.web.headers import REPLAYED_TOLD
 from prompt_studio.web.problems import described
 
 CREATES: Final = (400, 409, 410, 413, 415, 422)
 """What every create may be refused with."""
 
-PathId = Annotated[int, Path(ge=1, le=INT64_MAX)]
+_WHOLE: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
+
+
+def _plain(text: object) -> object:
+    """The text, if it is a whole number as JSON writes one: `int` also reads " 1", "+1", "1_0" and "1.0"."""
+    if isinstance(text, str) and not _WHOLE.fullmatch(text):
+        raise ValueError("must be a whole number in plain digits")
+    return text
+
+
+Plain = BeforeValidator(_plain)
+PathId = Annotated[int, Plain, Path(ge=1, le=INT64_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
 class Paging:
     """Which rows are wanted."""
 
-    page: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 1
-    per_page: Annotated[int, Query(ge=1, le=ROWS_PER_PAGE_MAX)] = 20
+    page: int
+    per_page: int
 
 
-Page = Annotated[Paging, Depends(Paging)]
+async def page_of(
+    page: Annotated[int, Plain, Query(ge=1, le=PAGE_MAX)] = 1,
+    per_page: Annotated[int, Plain, Query(ge=1, le=ROWS_PER_PAGE_MAX)] = 20,
+) -> Paging:
+    """The page that was asked for."""
+    return Paging(page, per_page)
+
+
+Page = Annotated[Paging, Depends(page_of)]
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route may refuse with, for OpenAPI: these, and what every route may."""
     return described(401, 500, 503, *statuses)
+
+
+def creates(status: int, *more: int) -> dict[int | str, dict[str, Any]]:
+    """What a create may answer besides its entity, for OpenAPI: the header of a repeated one, and its refusals."""
+    return {status: {"headers": REPLAYED_TOLD}, **refusals(*CREATES, *more)}

@@ -1,4 +1,4 @@
-"""The application: routes over one opened database, with refusals as problem bodies.
+"""The routes, for a host's application, or for one that stands alone.
 
 Every handler that uses the database is a plain function, which FastAPI runs on a thread: the event loop never waits for
 the database.
@@ -6,22 +6,26 @@ the database.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
 
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import PlainTextResponse
+from starlette.exceptions import HTTPException
 
 from prompt_studio.database import PromptStudioDatabase
+from prompt_studio.optimization.gates import switched_on_here
 from prompt_studio.prometheus_metrics import Scrapes
 from prompt_studio.web import problems
-from prompt_studio.web.requests import Database
+from prompt_studio.web.edge import Edge, OwnsSignature
 from prompt_studio.web.routes import optimizations, projects, prompts, status
-from prompt_studio.web.schemas import Health, OptimizationCreate, ProjectCreate, PromptCreate, SimpleOptimization
-from prompt_studio.web.users import Users
+from prompt_studio.web.schemas import StudioHealth
+from prompt_studio.web.tokens import Users
 
 PREFIX: Final = "/api/v1/prompt-studio"
-_BODIES: Final = (ProjectCreate, PromptCreate, OptimizationCreate, SimpleOptimization, problems.Problem)
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(
@@ -29,71 +33,77 @@ def create_app(
     users: Users | None = None,
     *,
     strict: bool = False,
-    switched_on: Iterable[str] = (),
+    switched_on: Iterable[str] | None = None,
+    lifespan: Lifespan | None = None,
 ) -> FastAPI:
     """An application over an opened database, which stays the caller's to close.
 
     Args:
         database: the opened database.
-        users: who has which bearer token; None: the host application overrides `user_of_request`.
+        users: who has which bearer token; None: nobody, unless `user_of_request` is overridden.
         strict: whether strategies and knobs that nobody knows are refused.
-        switched_on: the strategies that are only there where they are switched on, and are.
+        switched_on: the strategies that are only there where they are switched on, and are; None asks the environment.
+        lifespan: what is done before the first request and after the last.
     """
-    app = FastAPI(title="Prompt Studio", version="1", redirect_slashes=False)
-    app.state.users = users
-    include_routes(app, database, strict=strict, switched_on=switched_on)
+    app = FastAPI(title="Prompt Studio", version="1", redirect_slashes=False, lifespan=lifespan)
+    include_routes(app, database, users, strict=strict, switched_on=switched_on)
+    app.include_router(watching(database))
+    # What is no route of ours: a path that is not there, a method that it does not have.
+    app.add_exception_handler(HTTPException, problems.answer_to)
+    app.add_exception_handler(Exception, problems.answer_to)
     return app
 
 
-def include_routes(
-    app: FastAPI, database: PromptStudioDatabase, *, strict: bool = False, switched_on: Iterable[str] = ()
+def include_routes(  # noqa: PLR0913 - a host may have its own say in each of them
+    app: FastAPI | APIRouter,
+    database: PromptStudioDatabase,
+    users: Users | None = None,
+    *,
+    strict: bool = False,
+    switched_on: Iterable[str] | None = None,
+    owns_signature: OwnsSignature | None = None,
 ) -> None:
-    """Add the routes to a host's application, which overrides `user_of_request` with its own dependency."""
-    app.state.database = database
-    app.state.strict = strict
-    app.state.switched_on = frozenset(switched_on)
-    if not hasattr(app.state, "users"):
-        app.state.users = None
-    problems.install(app)
+    """Add the routes to a host's application, which overrides `user_of_request` with its own dependency.
+
+    Nothing else of the application is changed (PS-HTTP-6). It may do so again with another database and another prefix.
+
+    Args:
+        app: the application, or a router of it.
+        database: the opened database, which stays the caller's to close.
+        users: who has which bearer token, if nothing is overridden.
+        strict: as for `create_app`.
+        switched_on: as for `create_app`.
+        owns_signature: whether a user has a signature in a project; None: there are no signatures.
+    """
+    edge = Edge(
+        database=database,
+        users=users,
+        strict=strict,
+        switched_on=switched_on_here() if switched_on is None else frozenset(switched_on),
+        owns_signature=owns_signature,
+    )
     router = APIRouter(prefix=PREFIX)
     for module in (projects, prompts, optimizations, status):
         router.include_router(module.router)
-    app.include_router(router)
-    app.include_router(_health)
+    # The routes keep their own class, by which their refusals are answered.
+    app.include_router(router, dependencies=[edge.dependency()])  # impl: PS-HTTP-6
+
+
+def watching(database: PromptStudioDatabase) -> APIRouter:
+    """`/health` and `/metrics`, for a host that has none of its own. They ask for no user."""
+    router = APIRouter(route_class=problems.ProblemRoute, tags=["health"])
     scrapes = Scrapes(database)
 
-    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    @router.get("/health", responses=problems.described(500, 503))
+    def health(response: Response) -> StudioHealth:
+        """Whether the database answers."""
+        response.headers["Cache-Control"] = "no-store"
+        database.get_schema_version()  # impl: PS-HTTP-8
+        return StudioHealth()
+
+    @router.get("/metrics", response_class=PlainTextResponse, responses=problems.described(500))
     def metrics() -> Response:
-        """What Prometheus asks for: the queue and the keys of this process."""
+        """What Prometheus asks for: the queue, and the keys of this process."""
         return Response(scrapes.answer(), media_type=scrapes.media_type)
 
-    _describe(app)
-
-
-_health: Final = APIRouter(tags=["health"])
-
-
-@_health.get("/health", responses=problems.described(503))
-def health(database: Database, response: Response) -> Health:
-    """Whether the database answers."""
-    response.headers["Cache-Control"] = "no-store"
-    database.count_jobs()
-    return Health()
-
-
-def _describe(app: FastAPI) -> None:
-    """Tell OpenAPI of the bodies that are read by hand."""
-    original = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = original()
-            known = schema.setdefault("components", {}).setdefault("schemas", {})
-            for model in _BODIES:
-                told = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                known.update(told.pop("$defs", {}))
-                known[model.__name__] = told
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    cast("Any", app).openapi = openapi  # a method that FastAPI wants to be replaced
+    return router

@@ -7,14 +7,16 @@ lets readers ignore it then, and `title` is for them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from http import HTTPStatus
-from typing import Any, Final, cast
+from collections.abc import Callable, Coroutine, Mapping
+from http.client import responses
+from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import HTTPException as RefusedRequest
+from fastapi import Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -29,6 +31,8 @@ from prompt_studio.errors import (
     StoreUnavailable,
     TransientConflict,
 )
+from prompt_studio.web import headers as names
+from prompt_studio.web.inlined import inlined
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
@@ -46,14 +50,12 @@ class Problem(BaseModel):
     detail: str | list[dict[str, Any]] = Field(description="what to do about it; of a schema, the list of errors")
 
 
-class ProblemError(Exception):
+class ProblemError(RefusedRequest):
     """A request that is refused, with its status."""
 
     def __init__(self, status: int, detail: str | list[Any], headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(str(detail))
-        self.status = status
-        self.detail = detail
-        self.headers = dict(headers or {})
+        super().__init__(status, detail, dict(headers or {}))
+        self.told = detail
 
 
 STATUS_OF: Final[tuple[tuple[type[Exception], int], ...]] = (
@@ -76,61 +78,85 @@ _SAID: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 """Where the library's own text names files, tables or hosts, which are nobody's business out there."""
 
-_UNKNOWN: Final = "it may have been done, and no answer came: repeat it only with the same Idempotency-Key"
-_RETRY: Final = {"Retry-After": str(RETRY_SECONDS)}
+_UNKNOWN: Final = f"it may have been done, and no answer came: repeat it only with the same {names.KEY}"
+_RETRY: Final = {names.RETRY_AFTER: str(RETRY_SECONDS)}
 _TRY_AGAIN: Final = (TransientConflict, StoreUnavailable)
+_HEADERS: Final = {401: names.CHALLENGE_TOLD, 409: names.RETRY_TOLD, 503: names.RETRY_TOLD}
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-def install(app: FastAPI) -> None:
-    """Answer all refusals of this application with problem bodies."""
-    app.add_exception_handler(ProblemError, _of_problem)
-    app.add_exception_handler(RequestValidationError, _of_schema)
-    app.add_exception_handler(HTTPException, _of_framework)
-    for kind, _ in STATUS_OF:
-        app.add_exception_handler(kind, _of_library)
-    app.add_exception_handler(DatabaseError, _of_defect)
-    app.add_exception_handler(Exception, _of_defect)
+class ProblemRoute(APIRoute):
+    """A route whose refusals are problem bodies, whatever application it is part of."""
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's, and what becomes of its errors."""
+        handler = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except Exception as error:
+                if _is_the_hosts(request, error):
+                    raise
+                return await answer_to(request, error)
+
+        return answered
 
 
-def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The statuses that a route may refuse with, for OpenAPI."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in sorted(statuses)}
-
-
-def body_of(status: int, detail: str | list[Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The answer to a request that is refused."""
-    # impl: PS-HTTP-5
-    problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return JSONResponse(problem, status, dict(headers or {}), MEDIA_TYPE)
-
-
-async def _of_problem(_: Request, error: Exception) -> JSONResponse:
-    refused = cast("ProblemError", error)
-    return body_of(refused.status, refused.detail, refused.headers)
-
-
-async def _of_schema(_: Request, error: Exception) -> JSONResponse:
-    return body_of(422, without_values(cast("RequestValidationError", error).errors()))
-
-
-async def _of_framework(_: Request, error: Exception) -> JSONResponse:
-    refused = cast("HTTPException", error)
-    return body_of(refused.status_code, str(refused.detail), refused.headers)
-
-
-async def _of_defect(request: Request, error: Exception) -> JSONResponse:
+async def answer_to(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended in this error."""
+    if isinstance(error, RequestValidationError):
+        return body_of(422, without_values(error.errors()))
+    if isinstance(error, ProblemError):
+        return body_of(error.status_code, error.told, error.headers)
+    if isinstance(error, HTTPException):
+        return body_of(error.status_code, str(error.detail), error.headers)
+    status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), None)
+    if status is not None:
+        return _of_library(request, error, status)
     _log.error("%s %s ended in a defect", request.method, request.url.path, exc_info=error)
     return body_of(500, "this is a defect of the server, and its log has the reason")
 
 
-async def _of_library(request: Request, error: Exception) -> JSONResponse:
-    status = next(status for kind, status in STATUS_OF if isinstance(error, kind))
+def _is_the_hosts(request: Request, error: Exception) -> bool:
+    """Whether it is no error of ours, and the host's application has a handler for its kind.
+
+    Such as one that its own dependency raises, when it cannot say who asks.
+    """
+    if isinstance(error, (HTTPException, RequestValidationError, DatabaseError, InputError)):
+        return False
+    kinds = type(error).__mro__[: -len(Exception.__mro__)]
+    return any(kind in request.app.exception_handlers for kind in kinds)
+
+
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The statuses that a route may refuse with, for OpenAPI."""
+    content = {MEDIA_TYPE: {"schema": inlined(Problem)}}
+    return {
+        status: {
+            "description": responses[status],
+            "content": content,
+            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
+        }
+        for status in sorted(statuses)
+    }
+
+
+def body_of(status: int, detail: str | list[Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer to a request that is refused."""
+    title = responses.get(status, "Refused")  # a host may refuse with a status of its own making
+    # impl: PS-HTTP-5
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return JSONResponse(problem, status, dict(headers or {}), MEDIA_TYPE)
+
+
+def _of_library(request: Request, error: Exception, status: int) -> Response:
     if isinstance(error, TransientConflict) and request.method == "GET":
         return body_of(503, "another session was in the way for too long: try again", _RETRY)
     if isinstance(error, StoreUnavailable) and error.outcome_unknown:
         _log.error("the database has not said what became of a request: %s", error)
-        return body_of(503, _UNKNOWN, _RETRY if "Idempotency-Key" in request.headers else {})
+        return body_of(503, _UNKNOWN, _RETRY if names.KEY in request.headers else {})
     if isinstance(error, StoreUnavailable):
         _log.error("the database cannot be used: %s", error)
     detail = next((text for kind, text in _SAID if isinstance(error, kind)), str(error))

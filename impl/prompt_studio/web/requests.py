@@ -15,16 +15,18 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import EntityGone, InputError
 from prompt_studio.values import TEXT_CHARACTERS_MAX, json_text
+from prompt_studio.web import headers
+from prompt_studio.web.edge import Edge, Here
+from prompt_studio.web.inlined import inlined
 from prompt_studio.web.problems import ProblemError, without_values
 from prompt_studio.web.users import User
 
 JSON_TYPE: Final = "application/json"
-KEY_HEADER: Final = "Idempotency-Key"
-REPLAYED_HEADER: Final = "Idempotency-Replayed"
 BODY_BYTES_MAX: Final = 1024 * 1024
 
 _KEY: Final = re.compile(rf"[\x21-\x7e](?:[\x20-\x7e]{{0,{TEXT_CHARACTERS_MAX - 2}}}[\x21-\x7e])?")
@@ -33,33 +35,27 @@ Model = TypeVar("Model", bound=BaseModel)
 Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
-async def database_of(request: Request) -> PromptStudioDatabase:
-    """The opened database of the application."""
-    database: PromptStudioDatabase = request.app.state.database
-    return database
-
-
-Database = Annotated[PromptStudioDatabase, Depends(database_of)]
-
-
 async def bytes_of(request: Request, _: User) -> bytes:
     """The body. A user is asked for first: who is nobody is not told whether his JSON is well-formed.
 
     Raises:
-        ProblemError: 413, it is too long; 415, it is said to be something else than JSON.
+        ProblemError: 400, it breaks off; 413, it is too long; 415, it is said to be something else than JSON.
     """
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != JSON_TYPE and not (kind.startswith("application/") and kind.endswith("+json")):
         raise ProblemError(415, f"the Content-Type must be {JSON_TYPE}")
     received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > BODY_BYTES_MAX:
-            raise ProblemError(413, f"a body may have at most {BODY_BYTES_MAX:,} bytes")
+    try:
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > BODY_BYTES_MAX:
+                raise ProblemError(413, f"a body may have at most {BODY_BYTES_MAX:,} bytes")
+    except ClientDisconnect as error:
+        raise ProblemError(400, "the body breaks off") from error
     return bytes(received)
 
 
-def json_of(received: Annotated[bytes, Depends(bytes_of)]) -> Any:  # noqa: ANN401 - any JSON value
+def json_of(received: Annotated[bytes, Depends(bytes_of)]) -> Any:  # noqa: ANN401 - any JSON value # impl: PS-HTTP-7
     """The body's JSON value. On a thread: to read megabytes takes a while, and the event loop is everybody's.
 
     Raises:
@@ -79,25 +75,34 @@ async def key_of(request: Request, _: Annotated[object, Depends(json_of)]) -> st
     Raises:
         ProblemError: 400, it is malformed, or there are several.
     """
-    keys = request.headers.getlist(KEY_HEADER)
+    keys = request.headers.getlist(headers.KEY)
     if not keys:
         return None
     if len(keys) > 1 or not _KEY.fullmatch(keys[0]):  # impl: PS-HTTP-3
         raise ProblemError(
-            400, f"{KEY_HEADER} must be one value of 1 to {TEXT_CHARACTERS_MAX} printable ASCII characters"
+            400, f"{headers.KEY} must be one value of 1 to {TEXT_CHARACTERS_MAX} printable ASCII characters"
         )
     return keys[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """A create as it was received: by whom, under which key, of what."""
+    """A create as it was received: where, by whom, under which key, of what.
 
-    database: PromptStudioDatabase
+    `operation` is its name where it is not the one that the library has for creates of such entities.
+    """
+
+    here: Edge
     user: str
     key: str | None
     body: Any
     response: Response
+    operation: str | None = None
+
+    @property
+    def database(self) -> PromptStudioDatabase:
+        """The opened database."""
+        return self.here.database
 
     def replayed(self, entity_type: str, find: Callable[[int], Row | None]) -> Row | None:
         """The entity that this request has made before, as `find` gives it; None if it has made none.
@@ -107,7 +112,10 @@ class Creation:
             EntityGone: the entity is not there any more.
         """
         # impl: PS-IDEMPOTENCY-SCOPE-2
-        made = None if self.key is None else self.database.lookup_created(entity_type, self.key, self.user, self.body)
+        if self.key is None:
+            return None
+        asked = entity_type, self.key, self.user, self.body
+        made = self.database.lookup_created(*asked, operation=self.operation)
         if made is None:
             return None
         row = find(made)
@@ -135,12 +143,12 @@ class Creation:
     def answered(self, row: Row, *, replayed: bool = False) -> Row:
         """The row; a header says so if an earlier request has made it."""
         if replayed or row.get("replayed"):
-            self.response.headers[REPLAYED_HEADER] = "true"
+            self.response.headers[headers.REPLAYED] = "true"
         return row
 
 
 async def creation_of(
-    database: Database,
+    here: Here,
     user: User,
     body: Annotated[object, Depends(json_of)],
     key: Annotated[str | None, Depends(key_of)],
@@ -148,7 +156,7 @@ async def creation_of(
 ) -> Creation:
     """The create that was asked for; refused in the order that its parts stand in."""
     # impl: PS-HTTP-2
-    return Creation(database, user, key, body, response)
+    return Creation(here, user, key, body, response)
 
 
 Create = Annotated[Creation, Depends(creation_of)]
@@ -156,12 +164,12 @@ Create = Annotated[Creation, Depends(creation_of)]
 
 def described_body(model: type[BaseModel], *, keyed: bool = True) -> dict[str, Any]:
     """A body and the key's header, for OpenAPI."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    told: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    content = {JSON_TYPE: {"schema": inlined(model)}}
+    told: dict[str, Any] = {"requestBody": {"required": True, "content": content}}
     if keyed:
         told["parameters"] = [
             {
-                "name": KEY_HEADER,
+                "name": headers.KEY,
                 "in": "header",
                 "required": False,
                 "description": "The same key and request again: the same entity, made once.",

@@ -1,11 +1,16 @@
-"""Bodies and answers, as pydantic knows them. What an entity is, the library says; here is its shape on the wire."""
+"""Bodies and answers, as pydantic knows them. What an entity is, the library says; here is its shape on the wire.
+
+What a request brings is taken as it is: "1" is no number, 1 is no switch, and true is neither. The names of answers
+stand in the OpenAPI description of the application that has the routes, hence their first half.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
 
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from prompt_studio.entities import OptimizationStatus, ProjectStatus
 from prompt_studio.jobs import JobStatus
@@ -19,7 +24,28 @@ NO_NUL: Final = r"^[^\x00]*$"
 Id = Annotated[int, Field(strict=True, ge=1, le=INT64_MAX)]
 Name = Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS_MAX, pattern=NO_NUL)]
 LongText = Annotated[str, Field(max_length=LONG_TEXT_CHARACTERS_MAX, pattern=NO_NUL)]
-Finite = Annotated[float, AllowInfNan(allow_inf_nan=False)]
+Finite = Annotated[float, AllowInfNan(allow_inf_nan=False), Field(strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
+
+
+def _one_of(known: type[StrEnum]) -> AfterValidator:
+    """One of the words of a closed list. As an enum it would want a name in the description, as the host's may, too."""
+
+    def check(word: str) -> str:
+        if word not in set(known):
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return str(word)
+
+    return AfterValidator(check)
+
+
+def _words(known: type[StrEnum]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": [str(word) for word in known]})
+
+
+AProjectStatus = Annotated[str, _one_of(ProjectStatus), _words(ProjectStatus)]
+AnOptimizationStatus = Annotated[str, _one_of(OptimizationStatus), _words(OptimizationStatus)]
+AJobStatus = Annotated[str, _one_of(JobStatus), _words(JobStatus)]
 
 
 class Received(BaseModel):
@@ -33,7 +59,7 @@ class ProjectCreate(Received):
 
     name: Name
     description: LongText | None = None
-    status: ProjectStatus = ProjectStatus.DRAFT
+    status: AProjectStatus = ProjectStatus.DRAFT
     metadata: dict[str, Any] | None = None
 
 
@@ -52,21 +78,19 @@ class PromptCreate(Received):
     change_description: LongText | None = None
 
 
-class OptimizationConfig(Received):
-    """How to look for a better prompt. Knobs of the strategy stand beside these, or in `strategy_params`."""
+class AnyConfig(Received):
+    """What the configuration of an optimization may say. Knobs stand beside these, or in `strategy_params`."""
 
     model_config = ConfigDict(extra="allow")
 
-    optimizer_type: Name
-    target_metric: Name
     max_iterations: Annotated[int, Field(strict=True, ge=1, le=500)] = 50
     target_value: Finite | None = None
-    early_stopping: bool = True
+    early_stopping: Switch = True
     early_stopping_patience: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] = 5
-    temperature_range: Annotated[list[Annotated[float, Field(ge=0, le=2)]], Field(min_length=2, max_length=2)] = [0, 1]
+    temperature_range: Annotated[list[Annotated[Finite, Field(ge=0, le=2)]], Field(min_length=2, max_length=2)] = [0, 1]
     techniques_to_try: list[str] = ["cot", "few_shot"]
     models_to_test: list[str] | None = None
-    budget_limit: Annotated[float, AllowInfNan(allow_inf_nan=False), Field(ge=0)] | None = None
+    budget_limit: Annotated[Finite, Field(ge=0)] | None = None
     strategy_params: Any = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -76,12 +100,26 @@ class OptimizationConfig(Received):
         return self
 
 
+class OptimizationConfig(AnyConfig):
+    """How to look for a better prompt."""
+
+    optimizer_type: Name
+    target_metric: Name
+
+
+class ShortConfig(AnyConfig):
+    """The same in the short form, which needs to say nothing."""
+
+    optimizer_type: Name = "iterative"
+    target_metric: Name | None = None
+
+
 class BootstrapConfig(Received):
     """How examples are collected."""
 
     num_samples: Annotated[int, Field(strict=True, ge=10, le=1_000)] = 50
     selection_method: Name = "diverse"
-    quality_threshold: Annotated[float, Field(ge=0, le=1)] = 0.7
+    quality_threshold: Annotated[Finite, Field(ge=0, le=1)] = 0.7
     max_examples_per_prompt: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
 
 
@@ -102,7 +140,7 @@ class SimpleOptimization(Received):
 
     prompt_id: Id | None = None
     initial_prompt_id: Id | None = None
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: ShortConfig = Field(default_factory=ShortConfig)
 
     @property
     def prompt(self) -> int:
@@ -116,7 +154,7 @@ class SimpleOptimization(Received):
         return self
 
 
-class Project(BaseModel):
+class StudioProject(BaseModel):
     """A project."""
 
     id: int
@@ -125,7 +163,7 @@ class Project(BaseModel):
     description: str | None
     user_id: str
     client_id: str
-    status: ProjectStatus
+    status: AProjectStatus
     deleted: bool
     deleted_at: datetime | None
     created_at: datetime
@@ -133,7 +171,7 @@ class Project(BaseModel):
     metadata: Any
 
 
-class Prompt(BaseModel):
+class StudioPrompt(BaseModel):
     """A version of a prompt."""
 
     id: int
@@ -155,7 +193,7 @@ class Prompt(BaseModel):
     updated_at: datetime
 
 
-class Optimization(BaseModel):
+class StudioOptimization(BaseModel):
     """An optimization."""
 
     id: int
@@ -172,7 +210,7 @@ class Optimization(BaseModel):
     iterations_completed: int | None
     max_iterations: int | None
     bootstrap_samples: int | None
-    status: OptimizationStatus
+    status: AnOptimizationStatus
     error_message: str | None
     total_tokens: int | None
     total_cost: float | None
@@ -182,21 +220,21 @@ class Optimization(BaseModel):
     completed_at: datetime | None
 
 
-class Made(BaseModel):
+class StudioMade(BaseModel):
     """An optimization that was made, and its job: none if an earlier request had made them."""
 
-    optimization: Optimization
+    optimization: StudioOptimization
     job_id: int | None
 
 
-class JobState(BaseModel):
+class StudioJobState(BaseModel):
     """Where a job is in its life."""
 
     id: int
-    status: JobStatus
+    status: AJobStatus
 
 
-class Pagination(BaseModel):
+class StudioPagination(BaseModel):
     """Which page it is, of how many."""
 
     page: int
@@ -205,47 +243,64 @@ class Pagination(BaseModel):
     total_pages: int
 
 
-class Projects(BaseModel):
+class StudioProjects(BaseModel):
     """A page of projects."""
 
-    projects: list[Project]
-    pagination: Pagination
+    projects: list[StudioProject]
+    pagination: StudioPagination
 
 
-class Prompts(BaseModel):
+class StudioPrompts(BaseModel):
     """A page of prompts."""
 
-    prompts: list[Prompt]
-    pagination: Pagination
+    prompts: list[StudioPrompt]
+    pagination: StudioPagination
 
 
-class Optimizations(BaseModel):
+class StudioOptimizations(BaseModel):
     """A page of optimizations."""
 
-    optimizations: list[Optimization]
-    pagination: Pagination
+    optimizations: list[StudioOptimization]
+    pagination: StudioPagination
 
 
-class KnobTold(BaseModel):
-    """A knob, for whoever fills in a form."""
+class StudioChoice(BaseModel):
+    """That another knob has a value."""
+
+    knob: str
+    value: str
+
+
+class StudioKnob(BaseModel):
+    """A knob, for whoever fills in a form: it must be there, or must where a choice was made, or may only there."""
 
     name: str
     meaning: str
     rule: str
     required: bool
+    required_when: StudioChoice | None
+    only_when: StudioChoice | None
 
 
-class StrategyTold(BaseModel):
+class StudioRelation(BaseModel):
+    """What must hold between knobs where all of them are there; it is asked of the first."""
+
+    knobs: list[str]
+    rule: str
+
+
+class StudioStrategy(BaseModel):
     """A strategy and its knobs."""
 
     name: str
     aliases: list[str]
     meaning: str
     available: bool
-    knobs: list[KnobTold]
+    knobs: list[StudioKnob]
+    relations: list[StudioRelation]
 
 
-class Leases(BaseModel):
+class StudioLeases(BaseModel):
     """How many leases there are."""
 
     active: int
@@ -253,25 +308,25 @@ class Leases(BaseModel):
     stale_processing: int
 
 
-class Status(BaseModel):
+class StudioStatus(BaseModel):
     """How the queue is."""
 
     queue_depth: int
     processing: int
-    leases: Leases
+    leases: StudioLeases
     by_status: dict[str, int]
     by_type: dict[str, int]
     avg_processing_time_seconds: float | None
     success_rate: float | None
 
 
-class Health(BaseModel):
+class StudioHealth(BaseModel):
     """That the server can use its database."""
 
     status: Literal["ok"] = "ok"
 
 
-class Envelope(BaseModel, Generic[Data]):
+class StudioEnvelope(BaseModel, Generic[Data]):
     """How every answer comes."""
 
     success: Literal[True] = True

@@ -214,6 +214,16 @@ SET revision = revision + 1,
 WHERE id = :job_id AND status IN ('queued', 'processing') -- impl: PS-CONCURRENCY-18
 RETURNING *;
 
+-- name: cancel_jobs_of_optimization
+-- Nobody shall begin or go on with any job of the optimization.
+UPDATE prompt_studio_job_queue
+SET revision = revision + 1,
+    status = 'cancelled', completed_at = ${now}, leased_until = NULL, lease_owner = NULL,
+    error_message = COALESCE(:reason, error_message), closed_token = NULL, closed_by = NULL
+WHERE entity_id = :optimization_id AND job_type = 'optimization'
+    AND status IN ('queued', 'processing') -- impl: PS-ENTITIES-4
+RETURNING id, lease_token;
+
 -- name: requeue_running_job
 -- An operator takes a running job from its worker; the attempt counts, and one more is allowed.
 UPDATE prompt_studio_job_queue
@@ -252,6 +262,10 @@ WHERE id IN (SELECT value FROM json_each(:ids))
 -- name: cleanup_jobs
 -- Deletes those of the listed jobs that this transaction marked.
 DELETE FROM prompt_studio_job_queue WHERE id IN (SELECT value FROM json_each(:ids)) AND revision < 0 RETURNING id;
+
+-- name: schema_version
+-- Which version of the schema the database has; a read of one row, by which it is known that it answers.
+SELECT MAX(version) AS version FROM prompt_studio_schema;
 
 -- name: job_stats
 -- The whole table, as numbers, at one instant.

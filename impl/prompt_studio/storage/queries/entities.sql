@@ -13,7 +13,8 @@ RETURNING *, CAST(metadata AS TEXT) AS metadata_json;
 -- name: get_project
 -- One project by its id.
 SELECT *, CAST(metadata AS TEXT) AS metadata_json FROM prompt_studio_projects
-WHERE id = :project_id AND (deleted = '0' OR CAST(:include_deleted AS BOOLEAN));
+WHERE id = :project_id AND (deleted = '0' OR CAST(:include_deleted AS BOOLEAN))
+    AND (CAST(:user_id AS TEXT) IS NULL OR user_id = :user_id); -- impl: PS-ENTITIES-5
 
 -- name: list_projects
 -- A page of projects, the last that was changed first.
@@ -89,7 +90,8 @@ SELECT prompt.*, CAST(few_shot_examples AS TEXT) AS few_shot_examples_json,
     project.name AS project_name, project.user_id AS project_user_id, project.status AS project_status
 FROM prompt_studio_prompts AS prompt JOIN prompt_studio_projects AS project ON project.id = prompt.project_id
 WHERE prompt.id = :prompt_id
-    AND ((prompt.deleted = '0' AND project.deleted = '0') OR CAST(:include_deleted AS BOOLEAN));
+    AND ((prompt.deleted = '0' AND project.deleted = '0') OR CAST(:include_deleted AS BOOLEAN))
+    AND (CAST(:user_id AS TEXT) IS NULL OR project.user_id = :user_id); -- impl: PS-ENTITIES-5
 
 -- name: list_prompts
 -- A page of a project's prompts, the last that was changed first.
@@ -120,6 +122,24 @@ SELECT *, CAST(optimization_config AS TEXT) AS optimization_config_json,
     CAST(initial_metrics AS TEXT) AS initial_metrics_json, CAST(final_metrics AS TEXT) AS final_metrics_json
 FROM prompt_studio_optimizations WHERE id = :optimization_id;
 
+-- name: get_optimization_of_user
+-- The same, if its project is the user's and was not deleted.
+SELECT *, CAST(optimization_config AS TEXT) AS optimization_config_json,
+    CAST(initial_metrics AS TEXT) AS initial_metrics_json, CAST(final_metrics AS TEXT) AS final_metrics_json
+FROM prompt_studio_optimizations
+WHERE id = :optimization_id AND project_id = (
+    SELECT project.id FROM prompt_studio_projects AS project
+    WHERE project.id = prompt_studio_optimizations.project_id AND project.deleted = '0' AND project.user_id = :user_id -- impl: PS-ENTITIES-5
+);
+
+-- name: get_optimization_job_of_user
+-- The job of an optimization whose project is the user's and was not deleted.
+SELECT job.* FROM prompt_studio_job_queue AS job
+    JOIN prompt_studio_optimizations AS optimization ON optimization.id = job.entity_id
+    JOIN prompt_studio_projects AS project ON project.id = optimization.project_id
+WHERE job.id = :job_id AND job.job_type = 'optimization'
+    AND project.deleted = '0' AND project.user_id = :user_id; -- impl: PS-ENTITIES-5
+
 -- name: list_optimizations
 -- A page of optimizations, the youngest first.
 SELECT *, CAST(optimization_config AS TEXT) AS optimization_config_json,
@@ -142,6 +162,18 @@ SET status = :status, error_message = :error_message,
     started_at = CASE WHEN CAST(:running AS BOOLEAN) AND started_at IS NULL THEN ${stamp} ELSE started_at END,
     completed_at = CASE WHEN CAST(:over AS BOOLEAN) THEN ${stamp} END
 WHERE id = :optimization_id
+RETURNING *, CAST(optimization_config AS TEXT) AS optimization_config_json,
+    CAST(initial_metrics AS TEXT) AS initial_metrics_json, CAST(final_metrics AS TEXT) AS final_metrics_json;
+
+-- name: cancel_optimization
+-- The optimization has been called off, unless it has ended; of a user's projects, if one is named.
+UPDATE prompt_studio_optimizations
+SET status = 'cancelled', error_message = COALESCE(:reason, error_message), completed_at = ${stamp}
+WHERE id = :optimization_id AND status IN ('pending', 'running') -- impl: PS-ENTITIES-4
+    AND (CAST(:user_id AS TEXT) IS NULL OR project_id = (
+        SELECT project.id FROM prompt_studio_projects AS project
+        WHERE project.id = prompt_studio_optimizations.project_id AND project.deleted = '0' AND project.user_id = :user_id -- impl: PS-ENTITIES-5
+    ))
 RETURNING *, CAST(optimization_config AS TEXT) AS optimization_config_json,
     CAST(initial_metrics AS TEXT) AS initial_metrics_json, CAST(final_metrics AS TEXT) AS final_metrics_json;
 

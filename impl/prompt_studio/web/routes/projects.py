@@ -8,14 +8,22 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 
 from prompt_studio.database import PromptStudioDatabase
-from prompt_studio.entities import ProjectRow, ProjectStatus
-from prompt_studio.web.answers import CREATES, Page, PathId, refusals
-from prompt_studio.web.problems import ProblemError
-from prompt_studio.web.requests import Create, Creation, Database, described_body
-from prompt_studio.web.schemas import NO_NUL, Envelope, Project, ProjectCreate, Projects
+from prompt_studio.entities import ProjectRow
+from prompt_studio.web.answers import Page, PathId, creates, refusals
+from prompt_studio.web.edge import Database
+from prompt_studio.web.problems import ProblemError, ProblemRoute
+from prompt_studio.web.requests import Create, Creation, described_body
+from prompt_studio.web.schemas import (
+    NO_NUL,
+    AProjectStatus,
+    ProjectCreate,
+    StudioEnvelope,
+    StudioProject,
+    StudioProjects,
+)
 from prompt_studio.web.users import User
 
-router: Final = APIRouter(prefix="/projects", tags=["projects"])
+router: Final = APIRouter(prefix="/projects", route_class=ProblemRoute, tags=["projects"])
 
 
 def project_of(database: PromptStudioDatabase, user: str, project_id: int) -> ProjectRow:
@@ -24,33 +32,33 @@ def project_of(database: PromptStudioDatabase, user: str, project_id: int) -> Pr
     Raises:
         ProblemError: 404, there is none, or it is somebody else's; nobody is told which.
     """
-    project = database.get_project(project_id)
-    if project is None or project["user_id"] != user:  # impl: PS-HTTP-4
+    project = database.get_project(project_id, user_id=user)  # impl: PS-HTTP-4
+    if project is None:
         raise ProblemError(404, f"there is no project {project_id}")
     return project
 
 
 def _made(create: Creation) -> ProjectRow:
-    found = create.replayed("project", partial(create.database.get_project, include_deleted=True))
-    if found is not None:
-        return found
-    wanted = create.checked(ProjectCreate)
-    made = create.database.create_project(
-        wanted.name, wanted.description, wanted.status, wanted.metadata, **create.once
-    )
-    return create.answered(made)
+    database = create.database
+    with database.one_patience():
+        found = create.replayed("project", partial(database.get_project, include_deleted=True))
+        if found is not None:
+            return found
+        wanted = create.checked(ProjectCreate)
+        given = wanted.name, wanted.description, wanted.status, wanted.metadata
+        return create.answered(database.create_project(*given, **create.once))
 
 
-@router.post("/", status_code=201, responses=refusals(*CREATES), openapi_extra=described_body(ProjectCreate))
-def create_project(create: Create) -> Envelope[Project]:
+@router.post("/", status_code=201, responses=creates(201), openapi_extra=described_body(ProjectCreate))
+def create_project(create: Create) -> StudioEnvelope[StudioProject]:
     """Make a project; with an idempotency key, once."""
-    return Envelope(data=Project.model_validate(_made(create)))
+    return StudioEnvelope(data=StudioProject.model_validate(_made(create)))
 
 
-@router.post("", status_code=201, responses=refusals(*CREATES), openapi_extra=described_body(ProjectCreate))
-def create_bare_project(create: Create) -> Project:
+@router.post("", status_code=201, responses=creates(201), openapi_extra=described_body(ProjectCreate))
+def create_bare_project(create: Create) -> StudioProject:
     """Make a project, and answer with it alone."""
-    return Project.model_validate(_made(create))
+    return StudioProject.model_validate(_made(create))
 
 
 @router.get("/", responses=refusals(422))
@@ -58,15 +66,15 @@ def list_projects(
     database: Database,
     user: User,
     page: Page,
-    status: ProjectStatus | None = None,
+    status: AProjectStatus | None = None,
     search: Annotated[str | None, Query(max_length=255, pattern=NO_NUL)] = None,
-) -> Envelope[Projects]:
+) -> StudioEnvelope[StudioProjects]:
     """The user's projects, the last that was changed first."""
     found = database.list_projects(user_id=user, status=status, search=search, page=page.page, per_page=page.per_page)
-    return Envelope(data=Projects.model_validate(found))
+    return StudioEnvelope(data=StudioProjects.model_validate(found))
 
 
 @router.get("/get/{project_id}", responses=refusals(404, 422))
-def get_project(database: Database, user: User, project_id: PathId) -> Envelope[Project]:
+def get_project(database: Database, user: User, project_id: PathId) -> StudioEnvelope[StudioProject]:
     """One of the user's projects."""
-    return Envelope(data=Project.model_validate(project_of(database, user, project_id)))
+    return StudioEnvelope(data=StudioProject.model_validate(project_of(database, user, project_id)))

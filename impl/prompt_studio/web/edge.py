@@ -1,0 +1,59 @@
+"""What the routes stand on. It travels with each request: an application may have several, and keeps its own state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Request
+
+from prompt_studio.database import PromptStudioDatabase
+from prompt_studio.web.tokens import Users
+
+OwnsSignature = Callable[[str, int, int], bool]
+"""Whether a user has a signature in a project: asked with the user, the project's id and the signature's."""
+
+_PLACE: Final = "prompt_studio.edge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """One opened database, and how it is shown.
+
+    Attributes:
+        database: the opened database.
+        users: who has which bearer token; None: the host application says who asks.
+        strict: whether strategies and knobs that nobody knows are refused.
+        switched_on: the strategies that are only there where they are switched on, and are.
+        owns_signature: whose signatures are; None: there are none.
+    """
+
+    database: PromptStudioDatabase
+    users: Users | None
+    strict: bool
+    switched_on: frozenset[str]
+    owns_signature: OwnsSignature | None
+
+    def dependency(self) -> Any:  # noqa: ANN401 - FastAPI's own
+        """What a router must depend on, so that its routes find this edge."""
+
+        async def stand(request: Request) -> None:
+            request.scope[_PLACE] = self
+
+        return Depends(stand)
+
+
+async def edge_of(request: Request) -> Edge:
+    """The edge that the request came to."""
+    edge: Edge = request.scope[_PLACE]
+    return edge
+
+
+async def database_of(request: Request) -> PromptStudioDatabase:
+    """The opened database."""
+    return (await edge_of(request)).database
+
+
+Here = Annotated[Edge, Depends(edge_of)]
+Database = Annotated[PromptStudioDatabase, Depends(database_of)]
