@@ -19,6 +19,7 @@ EXAMPLES = 4
 MANY = 200
 
 
+@pytest.mark.untraced
 @pytest.mark.timeout(600)
 def test_generated_requests_are_answered_as_described(
     database: PromptStudioDatabase, request: pytest.FixtureRequest
@@ -27,7 +28,7 @@ def test_generated_requests_are_answered_as_described(
     told = asked(app, EXAMPLES, int(request.config.option.hypothesis_seed))
     statuses = {status for _, status in told}
     assert {path for path, _ in told} == {path.removeprefix(PREFIX) for path in app.openapi()["paths"]}
-    assert {200, 201, 400, 404, 422} <= statuses
+    assert {200, 201, 422} <= statuses  # so few requests meet the others by luck only
     assert sum(told.values()) > 16 * EXAMPLES
 
 
@@ -42,6 +43,7 @@ def test_thousands_of_requests_are_answered_as_described(
         statuses[status] += count
     told_of = f"{sum(told.values()):,} requests over HTTP, by status: {dict(sorted(statuses.items()))}"
     request.config.stash[CERTIFICATE].told.append(told_of)
+    assert {200, 201, 400, 401, 404, 409, 422} <= statuses.keys()
     assert sum(told.values()) > 16 * MANY
 
 
@@ -70,6 +72,7 @@ def test_headers_are_described_where_they_are(database: PromptStudioDatabase) ->
     assert {status for *_, status, name in has if name == "Retry-After"} == {"409", "503"}
 
 
+@pytest.mark.untraced
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
 def test_an_answer_that_is_not_described_is_found(database: PromptStudioDatabase) -> None:
