@@ -20,6 +20,7 @@ from psycopg.rows import DictRow, dict_row
 
 from prompt_studio import PromptStudioDatabase, Settings
 from tests.conformance.virtual_time import VirtualClock
+from tests.harness import emptying
 
 LIMIT_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.001
@@ -28,15 +29,6 @@ _OTHER_SESSIONS: Final = """
     SELECT COUNT(*) AS sessions FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
-
-
-ENTITY_TABLES: Final = (
-    "prompt_studio_optimization_iterations",
-    "prompt_studio_optimizations",
-    "prompt_studio_prompts",
-    "prompt_studio_projects",
-)
-"""What refers to another comes first."""
 
 
 class Door(Protocol):
@@ -84,11 +76,8 @@ class SqliteDoor:
         return milliseconds
 
     def clear(self) -> None:
-        self.execute("UPDATE prompt_studio_job_queue SET revision = -revision")
-        self.execute("DELETE FROM prompt_studio_job_queue")
-        self.execute("DELETE FROM prompt_studio_idempotency")
-        for table in ENTITY_TABLES:
-            self.execute(f"DELETE FROM {table}")
+        for statement in emptying.SQLITE:
+            self.execute(statement)
 
 
 class SqliteStore:
@@ -123,8 +112,7 @@ class PostgresDoor:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
 
     def clear(self) -> None:
-        tables = ", ".join(("prompt_studio_job_queue", "prompt_studio_idempotency", *ENTITY_TABLES))
-        self.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+        self.execute(emptying.POSTGRES)
 
 
 class PostgresStore:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import psycopg
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from prompt_studio import PromptStudioDatabase, Settings
 from prompt_studio.storage.claims import LockCounts
+from tests.harness import emptying
 from tests.harness.postgres_server import shared_server
 from tests.harness.shared_time import MachineTime, MappedTime, Readable, SequenceTime, ServerTime, SharedTime
 
@@ -27,14 +27,6 @@ RETRY_SECONDS: Final = 30.0
 """Longer than any starvation that was measured: who gives up has won no race, and lost none."""
 
 POOL_CONNECTIONS: Final = 2
-_TABLES: Final = (
-    "prompt_studio_job_queue",
-    "prompt_studio_idempotency",
-    "prompt_studio_optimization_iterations",
-    "prompt_studio_optimizations",
-    "prompt_studio_prompts",
-    "prompt_studio_projects",
-)
 SECOND: Final = 1_000
 
 Rows = list[dict[str, Any]]
@@ -112,10 +104,8 @@ def _sqlite_tables(address: str) -> Tables:
 
 def _sqlite_empty(address: str) -> None:
     with closing(sqlite3.connect(address)) as connection, connection:
-        connection.execute("UPDATE prompt_studio_job_queue SET revision = -revision")  # as whoever may delete does
-        for table in _TABLES:
-            connection.execute(f"DELETE FROM {table}")
-        connection.execute("DELETE FROM sqlite_sequence")
+        for statement in (*emptying.SQLITE, "DELETE FROM sqlite_sequence"):
+            connection.execute(statement)
 
 
 def _postgres_fresh(directory: Path) -> str:
@@ -176,7 +166,7 @@ def _postgres_dispose(address: str) -> None:
 
 def _postgres_empty(address: str) -> None:
     with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(map(sql.SQL, _TABLES))))
+        connection.execute(emptying.POSTGRES)
 
 
 def lock_counts(database: PromptStudioDatabase) -> LockCounts:

@@ -176,7 +176,10 @@ class PostgresDeployment:
         for name, database in databases.items():
             claims = claims_of(database)
             memory = claims.memory()
-            locks = [(job_id, memory.held.get(job_id, WRONG_TOKEN)) for job_id in held.pop(_process_of(claims), [])]
+            locks = [
+                (job_id, memory.held.get(job_id, WRONG_TOKEN))
+                for job_id in held.pop(_handle_of(claims).info.backend_pid, [])
+            ]
             refusals = [(*attempt, milliseconds_of(since)) for attempt, since in claims.refusals.items()]
             seen[name] = SessionSeen(locks, refusals)
         if held:
@@ -209,7 +212,3 @@ def server_process(database: PromptStudioDatabase) -> int:
 
 def _handle_of(claims: PostgresClaims) -> psycopg.Connection[DictRow]:
     return cast("psycopg.Connection[DictRow]", cast("Any", claims)._connection._handle)
-
-
-def _process_of(claims: PostgresClaims) -> int:
-    return _handle_of(claims).info.backend_pid

@@ -85,7 +85,8 @@ class OptimizationOperations(EntityOperations, JobOperations):
             return row["id"], row
 
         def find(session: Session, optimization_id: int) -> OptimizationRow | None:
-            row = self._one(session, "get_optimization", {"optimization_id": optimization_id}, optimization_row)
+            anybodys = {"optimization_id": optimization_id, "user_id": None}
+            row = self._one(session, "get_optimization", anybodys, optimization_row)
             if row is not None and job is not None:
                 row["job"] = None
             return row
@@ -94,8 +95,8 @@ class OptimizationOperations(EntityOperations, JobOperations):
 
     def get_optimization(self, optimization_id: int, user_id: str | None) -> OptimizationRow | None:
         """The optimization with this id; of a user's projects that were not deleted, if one is named."""
-        name = "get_optimization" if user_id is None else "get_optimization_of_user"
-        return self._found(name, {"optimization_id": optimization_id, "user_id": user_id}, optimization_row)
+        parameters = {"optimization_id": optimization_id, "user_id": user_id}
+        return self._found("get_optimization", parameters, optimization_row)
 
     def get_optimization_job(self, job_id: int, user_id: str) -> JobRow | None:
         """The job of one of the user's optimizations."""
@@ -132,8 +133,7 @@ class OptimizationOperations(EntityOperations, JobOperations):
         def operation(session: Session) -> tuple[OptimizationRow | None, list[Row]]:
             row = self._one(session, "cancel_optimization", parameters, optimization_row)
             if row is None:
-                name = "get_optimization" if user_id is None else "get_optimization_of_user"
-                row = self._one(session, name, parameters, optimization_row)
+                row = self._one(session, "get_optimization", parameters, optimization_row)
                 if row is not None and row["status"] not in OVER:
                     raise TransientConflict("the optimization had ended, and was begun again before it was looked at")
             if row is None or row["status"] is not OptimizationStatus.CANCELLED:

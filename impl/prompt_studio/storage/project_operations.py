@@ -50,13 +50,14 @@ class ProjectOperations(EntityOperations):
             return project["id"], project
 
         def find(session: Session, project_id: int) -> ProjectRow | None:
-            return self._one(session, "get_project", _anybodys(project_id, include_deleted=True), project_row)
+            anybodys = {"project_id": project_id, "include_deleted": True, "user_id": None}
+            return self._one(session, "get_project", anybodys, project_row)
 
         return self._made(once, create, find, alone=True)
 
     def get_project(self, project_id: int, *, include_deleted: bool, user_id: str | None) -> ProjectRow | None:
         """The project with this id; this user's, if one is named."""
-        parameters = _anybodys(project_id, include_deleted=include_deleted) | {"user_id": user_id}
+        parameters = {"project_id": project_id, "include_deleted": include_deleted, "user_id": user_id}
         return self._found("get_project", parameters, project_row)
 
     def list_projects(self, wanted: ProjectFilter, page: Page) -> ProjectPage:
@@ -75,10 +76,6 @@ class ProjectOperations(EntityOperations):
         """Whether there was such a project: hidden from now on, or deleted with all that belongs to it."""
         name = "delete_project" if hard else "hide_project"
         return self._changed(name, {"project_id": project_id}, _id) is not None
-
-
-def _anybodys(project_id: int, *, include_deleted: bool) -> dict[str, object]:
-    return {"project_id": project_id, "include_deleted": include_deleted, "user_id": None}
 
 
 def _id(row: Row) -> int:
