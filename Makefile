@@ -15,6 +15,8 @@ COVERED := model/prompt_studio_model/*,impl/prompt_studio/storage/*
 
 # As root pip warns that root should use a virtual environment, which is what it is in.
 export PIP_ROOT_USER_ACTION := ignore
+# Compiled tests are kept, whatever the environment says: pytest rewrites hundreds of files, which no run should do anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -8,15 +8,28 @@ that both agree on, so that a failing example replays from its draws alone.
 from collections.abc import Callable
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import State
-from tests.harness.adapter import DAY, Adapter
+from tests.harness.adapter import Adapter
 from tests.harness.lockstep import Lockstep
 from tests.stateful import bad_input, reads, targets
 
-JOBS_AT_ONCE = 6
+OPEN_JOBS_MAX = 4
+JOBS_MAX = 10
+AFTER_A_TICK = targets.calls_with_token()
+
+
+def _has_room(machine: "QueueMachine") -> bool:
+    """Whether one more job would be worth its time: not among many that nobody does, nor that are over."""
+    jobs = machine.now.jobs
+    return len(jobs) < JOBS_MAX and sum(job.completed_at is None for job in jobs) < OPEN_JOBS_MAX
+
+
+def _has_one_store(machine: "QueueMachine") -> bool:
+    """Whether calls can be made that the model does not know."""
+    return isinstance(machine.lockstep.system, Adapter)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -27,78 +40,72 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.lockstep = type(self).start()
-        self.last: op.Invocation | None = None
 
     @property
     def now(self) -> State:
+        """The state that store and model agree on."""
         return self.lockstep.state
 
-    def do(self, invocation: op.Invocation) -> None:
-        self.last = invocation
-        self.lockstep.do(invocation)
+    @property
+    def retention(self) -> int | None:
+        """How long keys are kept, in milliseconds."""
+        return self.lockstep.settings.retention
 
-    @precondition(lambda self: len(self.now.jobs) < JOBS_AT_ONCE)
-    @rule(data=st.data())
-    def create(self, data: st.DataObject) -> None:
-        self.do(data.draw(targets.creations(self.now)))
+    @initialize(calls=targets.beginnings())
+    def begin(self, calls: list[op.Create | op.Acquire]) -> None:
+        for call in calls:
+            self.lockstep.do(call)
+
+    @precondition(_has_room)
+    @rule(call=targets.creations())
+    def create(self, call: op.Create) -> None:
+        self.lockstep.do(call)
 
     @rule(call=targets.acquisitions())
     def acquire(self, call: op.Acquire) -> None:
-        self.do(call)
+        self.lockstep.do(call)
 
-    @rule(data=st.data())
-    def call_with_token(self, data: st.DataObject) -> None:
-        self.do(data.draw(targets.calls_with_token(self.now)))
+    @rule(call=targets.calls_with_token())
+    def call_with_token(self, call: op.JobCall) -> None:
+        self.lockstep.do(call)
 
-    @rule(data=st.data())
-    def call_without_token(self, data: st.DataObject) -> None:
-        self.do(data.draw(targets.calls_without_token(self.now)))
+    @rule(call=targets.calls_without_token())
+    def call_without_token(self, call: op.JobCall) -> None:
+        self.lockstep.do(call)
 
-    @rule(data=st.data())
-    def call_twice(self, data: st.DataObject) -> None:
-        self.do(data.draw(targets.calls_with_token(self.now)))
-        assert self.last is not None
-        self.do(self.last)
+    @rule(call=targets.calls_with_token())
+    def call_twice(self, call: op.JobCall) -> None:
+        self.lockstep.do(call)
+        self.lockstep.do(call)
 
-    @rule(data=st.data())
-    def tick(self, data: st.DataObject) -> None:
-        self.do(data.draw(targets.ticks(self.now, self.lockstep.settings.retention)))
+    @rule(tick=targets.ticks())
+    def tick(self, tick: op.Tick) -> None:
+        self.lockstep.do(tick)
 
-    @rule(data=st.data())
-    def tick_and_call(self, data: st.DataObject) -> None:
-        self.do(data.draw(targets.ticks(self.now, self.lockstep.settings.retention)))
-        self.do(data.draw(targets.calls_with_token(self.now)))
+    @rule(tick=targets.ticks(), data=st.data())
+    def tick_and_call(self, tick: op.Tick, data: st.DataObject) -> None:
+        self.lockstep.do(tick)
+        self.lockstep.do(data.draw(AFTER_A_TICK))
 
-    @rule(data=st.data())
-    def key(self, data: st.DataObject) -> None:
-        self.do(data.draw(targets.key_calls(self.now)))
+    @rule(call=targets.key_calls())
+    def key(self, call: op.Lookup | op.Record | op.CleanupKeys) -> None:
+        self.lockstep.do(call)
 
-    @precondition(lambda self: len(self.now.jobs) < JOBS_AT_ONCE)
-    @rule(data=st.data())
-    def create_once(self, data: st.DataObject) -> None:
-        self.do(data.draw(targets.keyed_creations(self.now)))
+    @precondition(_has_room)
+    @rule(call=targets.keyed_creations())
+    def create_once(self, call: op.CreateOnce) -> None:
+        self.lockstep.do(call)
 
-    @rule(data=st.data())
-    def trouble(self, data: st.DataObject) -> None:
-        kinds = ["lose", "lose", "crash", "cleanup", *(["bad input"] if self.has_one_store() else [])]
-        kind = data.draw(st.sampled_from(kinds))
-        if kind == "crash":
-            self.do(op.Crash(session=data.draw(targets.sessions)))
-        elif kind == "cleanup":
-            self.do(op.Cleanup(age=data.draw(st.integers(0, 1)) * DAY))
-        elif kind == "bad input":
-            bad_input.check(data.draw(st.sampled_from(bad_input.CASES)), self.lockstep)
-        else:
-            calls = (targets.acquisitions(), targets.calls_with_token(self.now))
-            creations = (targets.creations(self.now), targets.keyed_creations(self.now))
-            self.last = data.draw(st.one_of(*calls, *creations))
-            self.lockstep.do(op.LoseReply(call=self.last), arrives=data.draw(st.booleans()))
+    @rule(call=targets.troubles(), arrives=st.booleans())
+    def trouble(self, call: op.LoseReply | op.Crash | op.Cleanup, *, arrives: bool) -> None:
+        self.lockstep.do(call, arrives=arrives)
 
-    def has_one_store(self) -> bool:
-        """Whether calls can be made that the model does not know."""
-        return isinstance(self.lockstep.system, Adapter)
+    @precondition(_has_one_store)
+    @rule(case=st.sampled_from(bad_input.CASES))
+    def bad_input(self, case: bad_input.Case) -> None:
+        bad_input.check(case, self.lockstep)
 
-    @precondition(has_one_store)
+    @precondition(_has_one_store)
     @rule(data=st.data())
     def read(self, data: st.DataObject) -> None:
         reads.check(data, self.lockstep)

@@ -10,6 +10,8 @@ from tests.harness.lockstep import Lockstep
 from tests.harness.violation import Violation
 from tests.stateful.targets import STATUSES, TYPES, targets
 
+TARGETS = targets()
+
 
 def check(data: st.DataObject, lockstep: Lockstep) -> None:
     """Draw a read, make it, and judge its answer and that it changed nothing."""
@@ -24,7 +26,7 @@ def check(data: st.DataObject, lockstep: Lockstep) -> None:
 
 def _get(data: st.DataObject, lockstep: Lockstep) -> tuple[str, object, object]:
     adapter = lockstep.adapter
-    job_id, job = data.draw(targets(lockstep.state))
+    job_id, job = data.draw(TARGETS)
     database = adapter.session("operator")
     row = database.get_job(adapter.real_id(job_id))
     again = None if row is None else database.get_job_by_uuid(row["uuid"])

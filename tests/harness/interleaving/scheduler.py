@@ -46,6 +46,7 @@ class Step:
         enabled: the lanes that could have gone on instead, and this one.
         outcome: where the lane came to.
         job_id: the job that the statement names.
+        server_process: the lane's, which is another one each time that the schedule is played.
         call: what the lane was asked to do.
         woken: the other lanes that had waited for a lock, and where they came to.
         answers: what kinds of answers were given in it, and to whom.
@@ -56,7 +57,7 @@ class Step:
     enabled: tuple[str, ...]
     outcome: str
     job_id: int | None = None
-    server_process: int = 0
+    server_process: int = field(default=0, compare=False)
     call: str = ""
     woken: tuple[tuple[str, Phase], ...] = ()
     answers: tuple[tuple[str, str], ...] = ()
@@ -368,11 +369,15 @@ class _Play:
 
     def _settle(self) -> None:
         deadline = time.monotonic() + LIMIT_SECONDS
-        for lane in self._lanes.values():
-            if lane.phase == "blocked":
-                lane.phase = "running"  # until the server says again that it waits
+        waited = [lane for lane in self._lanes.values() if lane.phase == "blocked"]
+        for lane in waited:
+            lane.phase = "running"  # until the server says again that it waits
         while running := [lane for lane in self._lanes.values() if lane.phase == "running" and not lane.stopped]:
-            if self._listen(running, PROBE_SECONDS if self._ground.waits_inside else LIMIT_SECONDS):
+            if all(lane in waited for lane in running):
+                seconds, waited = 0.0, []  # most likely they still do: ask at once, and listen if they do not
+            else:
+                seconds = PROBE_SECONDS
+            if self._listen(running, seconds if self._ground.waits_inside else LIMIT_SECONDS):
                 continue
             if self._ground.waits_inside and self._mark_blocked(running):
                 return

@@ -160,11 +160,11 @@ def require_branch(run: Run, prefix: Sequence[str], was: Sequence[Step]) -> None
     for number, (lane, before) in enumerate(zip(prefix, was, strict=False)):
         if number >= len(run.steps) or run.steps[number].lane != lane:
             raise DivergedError(number, f"{lane}'s", run.steps[number] if number < len(run.steps) else "not there")
-        wanted, seen = _comparable(before), _comparable(run.steps[number])
-        if number == len(prefix) - 1:
-            wanted, seen = {"enabled": wanted["enabled"]}, {"enabled": seen["enabled"]}
-        if wanted != seen:
-            raise DivergedError(number, wanted, seen)
+        step = run.steps[number]
+        if step.enabled != before.enabled:
+            raise DivergedError(number, before.enabled, step.enabled)
+        if number < len(prefix) - 1 and step != before:
+            raise DivergedError(number, before, step)
 
 
 def _comparable(step: Step) -> dict[str, Any]:
