@@ -34,9 +34,10 @@ _EPILOG: Final = f"""
 The registry is a prompt_studio.Handlers, or a dict from job types to functions; its module is looked for in the current
 directory first. SIGTERM or SIGINT stops: no more jobs are acquired, handlers run on for the grace time while their
 leases are kept, then they are asked to end and have a time to settle, and their jobs are released. A second signal ends
-the grace time; one within {REPEAT_SECONDS:g} s of the first is the same one. What does not end by then is left: the
-process ends, and others take its jobs over when their leases have ended, as they do when it is killed. The exit code is
-0 after a stop, and 1 if it could not start, met trouble, or had to leave a job to its lease.
+the grace time, and a third the wait for a database that does not answer; one within {REPEAT_SECONDS:g} s of the one
+before is the same one. What does not end by then is left: the process ends, and others take its jobs over when their
+leases have ended, as they do when it is killed. The exit code is 0 after a stop, and 1 if it could not start, met
+trouble, or had to leave a job to its lease.
 """
 
 
