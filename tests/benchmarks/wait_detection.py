@@ -195,15 +195,12 @@ def table(make: Callable[[Path], PlainPostgres], label: str, waits: int, slows: 
         scheduler = Scheduler(pool, ground)
         for kind in (*WAITING, *SLOW):
             tally = Tally()
-            for number in range(1, (waits if kind.waits else slows) + 1):
+            for _ in range(waits if kind.waits else slows):
                 one = measure(scheduler, pool, kind, stranger, source.randint(*kind.drawn))
                 tally.count += one.count
                 tally.misses += one.misses
                 tally.misclassified += one.misclassified
                 tally.milliseconds += one.milliseconds
-                sys.stderr.write(f"\r{label}: {kind.name} {number} \x1b[K")
-                sys.stderr.flush()
-            sys.stderr.write("\r\x1b[K")
             said = "waits" if kind.waits else "slow "
             sys.stdout.write(tally.line(f"{label:<6} {said}  {kind.name}"))
             sys.stdout.flush()
