@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from prompt_studio.optimization import KNOBS, RELATIONS, STRATEGIES, KnobError, Problem, validate_strategy_config
 from prompt_studio.optimization.knobs import FIELDS
-from prompt_studio.optimization.rules import Word
+from prompt_studio.optimization.rules import TEXTS_MAX, Word
+from prompt_studio.optimization.validation import Absence
+from prompt_studio.values import TEXT_CHARACTERS_MAX
 from prompt_studio.web.schemas import OptimizationConfig
-from tests.conformance.knob_cases import Case, cases, company, some
+from tests.conformance.knob_cases import HUGE, Case, cases, company, some
 
-pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-VALIDATION-EXPAND-1", "PS-VALIDATION-EXPAND-2")]
+pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-VALIDATION-EXPAND-1")]
 
 ALL = frozenset({"mcts"})
 CASES = list(cases())
@@ -30,10 +32,25 @@ Values = Sequence[object]
 NO_VALUE = {"neither": "a number, nor a text, nor a list"}
 
 
-def refused(strategy: str, config: Any, **options: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - wrong on purpose
-    """The knobs that are refused, each with its rule, and nothing changed."""
+SHORTENED = {
+    repr(value): told
+    for value, told in (
+        (-(10**30), "a whole number of 100 bits"),
+        (HUGE, "a whole number of 1329 bits"),
+        (b"1", "a value of type bytes"),
+        ("x" * (TEXT_CHARACTERS_MAX + 1), f"'{'x' * 80}'... (256 characters)"),
+        (["x" * (TEXT_CHARACTERS_MAX + 1)], f"['{'x' * 80}'... (256 characters)]"),
+        (["x"] * (TEXTS_MAX + 1), "['x', 'x', 'x', 'x', 'x', ...] (1001 in it)"),
+    )
+}
+"""How values are told that are too long, or are none of JSON; all others as Python writes them."""
+
+
+def problems_of(strategy: str, config: Any, **options: Any) -> tuple[Problem, ...]:  # noqa: ANN401 - wrong on purpose
+    """All that is wrong, and nothing changed."""
     before = copy.deepcopy(config)
     problems: tuple[Problem, ...] = ()
+    told = ""
     try:
         validate_strategy_config(strategy, config, **({"switched_on": ALL} | options))
     except KnobError as error:
@@ -41,7 +58,17 @@ def refused(strategy: str, config: Any, **options: Any) -> list[tuple[str, str]]
     assert all(problem.rule in told for problem in problems)
     assert all(problem.knob in told for problem in problems if problem.knob.isidentifier())
     assert repr(config) == repr(before)
-    return [(problem.knob, problem.rule) for problem in problems]
+    return problems
+
+
+def refused(strategy: str, config: Any, **options: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - the same
+    """The knobs that are refused, each with its rule."""
+    return [(problem.knob, problem.rule) for problem in problems_of(strategy, config, **options)]
+
+
+def told_of(strategy: str, config: Any, **options: Any) -> list[str]:  # noqa: ANN401 - the same
+    """What people are told of each problem."""
+    return [str(problem) for problem in problems_of(strategy, config, **options)]
 
 
 def blamed(strategy: str, config: Any, **options: Any) -> list[str]:  # noqa: ANN401 - the same
@@ -54,13 +81,18 @@ class TestAKnob:
         for strategy in case.knob.strategies:
             assert refused(strategy, case.config(strategy)) == []
 
+    @pytest.mark.verifies("PS-VALIDATION-EXPAND-2")
     @pytest.mark.parametrize("case", WRONG, ids=str)
     def test_may_not_be(self, case: Case) -> None:
         knob = case.knob
+        told = SHORTENED.get(repr(case.value), repr(case.value))
         for strategy in knob.strategies:
             config = case.config(strategy)
-            assert (knob.name, f"must be {knob.rule.sentence}") in refused(strategy, config)
-            assert set(blamed(strategy, config)) <= {knob.name, *_dependents(knob.name)}
+            for there in (config, {"strategy_params": config}):
+                first, *others = problems_of(strategy, there)
+                assert first.value is case.value
+                assert str(first) == f"{knob.name} is {told}: it must be {knob.rule.sentence}"
+                assert {problem.knob for problem in others} <= _dependents(knob.name)
 
     @pytest.mark.verifies("PS-VALIDATION-EXPAND-3")
     @pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: f"{knob.strategies[0]}.{knob.name}")
@@ -109,6 +141,70 @@ class TestAKnob:
             assert refused(strategy, given_) == [(knob.name, f"does nothing unless {knob.only_when}")]
             for word in set(chooser.rule.words) - {knob.only_when.value}:
                 assert knob.name in blamed(strategy, given_ | {chooser.name: word})
+
+
+@pytest.mark.verifies("PS-VALIDATION-EXPAND-2")
+class TestARefusal:
+    @pytest.mark.parametrize(
+        ("strategy", "config", "told"),
+        [
+            (
+                "anneal",
+                {"min_temp": 5, "initial_temp": 4},
+                "min_temp is 5: it must be at most initial_temp (initial_temp is 4)",
+            ),
+            (
+                "anneal",
+                {"step_size": 3, "epochs": 2, "initial_temp": 5, "min_temp": 0, "schedule": "LINEAR"},
+                (
+                    "step_size is 3: it must be at most (initial_temp - min_temp) / epochs where schedule is linear "
+                    "(epochs is 2, initial_temp is 5, min_temp is 0, schedule is 'LINEAR')"
+                ),
+            ),
+            ("anneal", {"restart_temp": 5}, "restart_temp is 5: it does nothing unless schedule is restart"),
+            (
+                "anneal",
+                {"schedule": "Restart"},
+                (
+                    "restart_period is missing: it must be a whole number of 64 bits, at least 1, "
+                    "since schedule is restart"
+                ),
+            ),
+        ],
+        ids=["a relation", "of several", "a condition", "a requirement"],
+    )
+    def test_tells_values_as_they_were_given(self, strategy: str, config: Config, told: str) -> None:
+        assert told_of(strategy, config) == [told]
+        assert told_of(strategy, {"strategy_params": config}) == [told]
+
+    @pytest.mark.parametrize(
+        ("value", "told"),
+        [
+            ({"a": 1}, "{'a': 1}"),
+            ({"a": {"b": [1], "c": {}}}, "{'a': {'b': [...], 'c': {}}}"),
+            ({str(number): number for number in range(7)}, "{'0': 0, '1': 1, '2': 2, '3': 3, '4': 4, ...} (7 in it)"),
+            ([[[[]]], None, True], "[[[...]], None, True]"),
+            (("a",), "('a',)"),
+            ((1, "b"), "(1, 'b')"),
+            (["x" * 80] * 5, repr(["x" * 80] * 5)),
+            ({"x" * 300: ["y" * 300] * 9}, f"{{'{'x' * 80}'... (300 characters): ['{'y' * 80}'... (300 characters)"),
+        ],
+        ids=["object", "deep", "many", "lists", "one in a tuple", "tuple", "just short enough", "too long"],
+    )
+    def test_tells_what_is_in_a_value_as_far_as_there_is_room(self, value: object, told: str) -> None:
+        (found,) = told_of("genetic", {"selection": value})
+        assert found.startswith(f"selection is {told}")
+        assert len(found) < 600
+
+    def test_tells_null_from_nothing(self) -> None:
+        wanted = "it must be a list of texts, none of them empty, with 1 to 1,000 in it"
+        assert told_of("bayesian", {"models_to_test": None}) == [f"models_to_test is None: {wanted}"]
+        assert told_of("bayesian", {"strategy_params": {"models_to_test": None}}) == [
+            f"models_to_test is None: {wanted}"
+        ]
+        assert told_of("bayesian", {}) == [f"models_to_test is missing: {wanted}"]
+        assert [problem.value for problem in problems_of("bayesian", {})] == [Absence.MISSING]
+        assert told_of("bayesian", None) == ["optimization_config is None: it must be an object"]
 
 
 NAN, INF = math.nan, math.inf

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from enum import Enum
 from functools import cache
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,14 +21,28 @@ from prompt_studio.values import shown
 
 NESTED: Final = "strategy_params"
 ITEMS_SHOWN: Final = 5
+LEVELS_SHOWN: Final = 2
 NAME_SHOWN: Final = 64
 PROBLEMS_SHOWN: Final = 20
+VALUE_SHOWN: Final = 500
 
 _NAMES: Final = {name: strategy for strategy in STRATEGIES for name in (strategy.name, *strategy.aliases)}
 
 
+class Absence(Enum):
+    """What stands for the value of a knob that was not given at all, and is no value that can be given."""
+
+    MISSING = "missing"
+
+
 class Problem(NamedTuple):
-    """What is wrong with one knob."""
+    """What is wrong with one knob.
+
+    Attributes:
+        knob: its name.
+        value: what was given, as it was given; `Absence.MISSING` if nothing was.
+        rule: what it offends, as a sentence about "it".
+    """
 
     knob: str
     value: object
@@ -109,7 +125,9 @@ def _problems(
 def _of_knobs(
     strategy: Strategy, config: Mapping[str, Any], nested: Mapping[str, Any], *, strict: bool
 ) -> Iterator[Problem]:
-    knobs, values = knobs_of(strategy), {}
+    knobs = knobs_of(strategy)
+    given: dict[str, Any] = {}  # as people know them
+    values: dict[str, Any] = {}  # those that are right, as they compare
     for knob in knobs:
         top, within = config.get(knob.name), nested.get(knob.name)
         if within is not None and knob.name in config and top is None:
@@ -121,12 +139,13 @@ def _of_knobs(
         value = within if top is None else top
         if value is None:
             continue
+        given[knob.name] = value
         try:  # impl: PS-VALIDATION-EXPAND-1
             values[knob.name] = _adapter(knob.rule).validate_python(value)
         except ValidationError:
             yield Problem(knob.name, value, f"must be {knob.rule.sentence}")
-    yield from _of_presence(knobs, values, config, nested)
-    yield from _of_relations(strategy, values)
+    yield from _of_presence(knobs, given, values, config, nested)
+    yield from _of_relations(strategy, given, values)
     if strict:
         known = tuple(knob.name for knob in knobs)
         yield from _of_names(config, (*known, *FIELDS))
@@ -134,26 +153,31 @@ def _of_knobs(
 
 
 def _of_presence(
-    knobs: Iterable[Knob], values: Mapping[str, Any], config: Mapping[str, Any], nested: Mapping[str, Any]
+    knobs: Iterable[Knob],
+    given: Mapping[str, Any],
+    values: Mapping[str, Any],
+    config: Mapping[str, Any],
+    nested: Mapping[str, Any],
 ) -> Iterator[Problem]:
     for knob in knobs:
         absent = config.get(knob.name) is None and nested.get(knob.name) is None
+        null = None if knob.name in config or knob.name in nested else Absence.MISSING
         needs, only = knob.required_when, knob.only_when
         if absent and knob.required:
-            yield Problem(knob.name, None, f"must be {knob.rule.sentence}")
+            yield Problem(knob.name, null, f"must be {knob.rule.sentence}")
         elif absent and needs is not None and values.get(needs.knob) == needs.value:
-            yield Problem(knob.name, None, f"must be {knob.rule.sentence}, since {needs}")
+            yield Problem(knob.name, null, f"must be {knob.rule.sentence}, since {needs}")
         elif knob.name in values and only is not None and values.get(only.knob) != only.value:
-            yield Problem(knob.name, values[knob.name], f"does nothing unless {only}")
+            yield Problem(knob.name, given[knob.name], f"does nothing unless {only}")
 
 
-def _of_relations(strategy: Strategy, values: Mapping[str, Any]) -> Iterator[Problem]:
+def _of_relations(strategy: Strategy, given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Problem]:
     for relation in RELATIONS:
         if strategy.name in relation.strategies and relation.knobs[0] in values:
             if not all(name in values for name in relation.knobs) or relation.holds(values):
                 continue
-            others = ", ".join(f"{name} is {_told(values[name])}" for name in relation.knobs[1:])
-            yield Problem(relation.knobs[0], values[relation.knobs[0]], f"{relation.sentence} ({others})")
+            others = ", ".join(f"{name} is {_told(given[name])}" for name in relation.knobs[1:])
+            yield Problem(relation.knobs[0], given[relation.knobs[0]], f"{relation.sentence} ({others})")
 
 
 def _of_names(given: Mapping[str, Any], known: Collection[str]) -> Iterator[Problem]:
@@ -171,12 +195,27 @@ def _nearest(name: object, known: Iterable[str]) -> str:
 
 def _told(value: object) -> str:
     """The value, so that whoever gave it knows it again."""
-    if value is None:
-        return "missing"
-    if not isinstance(value, list | tuple):
+    if value is Absence.MISSING:
+        return Absence.MISSING.value
+    told = _written(value, LEVELS_SHOWN)
+    return told if len(told) <= VALUE_SHOWN else f"{told[:VALUE_SHOWN]}..."
+
+
+def _written(value: object, levels: int) -> str:
+    """The value as Python writes it, shortened; of what is within it so many levels."""
+    if isinstance(value, Mapping):
+        parts = (f"{shown(key)}: {_written(item, levels - 1)}" for key, item in value.items())
+        begin, end = "{", "}"
+    elif isinstance(value, list | tuple):
+        parts = (_written(item, levels - 1) for item in value)
+        begin, end = ("[", "]") if isinstance(value, list) else ("(", ",)" if len(value) == 1 else ")")
+    else:
         return shown(value)
-    few = ", ".join(map(shown, value[:ITEMS_SHOWN]))
-    return f"[{few}]" if len(value) <= ITEMS_SHOWN else f"[{few}, ...] ({len(value)} in it)"
+    if levels == 0 and len(value) > 0:
+        return f"{begin}...{end}"
+    few = ", ".join(islice(parts, ITEMS_SHOWN))
+    more = len(value) > ITEMS_SHOWN
+    return f"{begin}{few}, ...{end} ({len(value)} in it)" if more else f"{begin}{few}{end}"
 
 
 @cache
