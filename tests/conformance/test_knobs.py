@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prompt_studio.optimization import KNOBS, RELATIONS, STRATEGIES, KnobError, Problem, validate_strategy_config
 from prompt_studio.optimization.knobs import FIELDS
 from prompt_studio.optimization.rules import TEXTS_MAX, Word
-from prompt_studio.optimization.validation import Absence
+from prompt_studio.optimization.validation import PROBLEMS_SHOWN, Absence
 from prompt_studio.values import TEXT_CHARACTERS_MAX
 from prompt_studio.web.schemas import OptimizationConfig
 from tests.conformance.knob_cases import HUGE, Case, cases, company, some
@@ -409,11 +409,26 @@ class TestStrict:
     @pytest.mark.parametrize(
         ("strategy", "config", "rule"),
         [
-            ("beam_serach", {}, "is not known; did you mean beam_search?"),
-            ("genetic", {"popluation_size": 4}, "is not known; did you mean population_size?"),
-            ("genetic", {"strategy_params": {"elitsm": 1}}, "is not known; did you mean elitism?"),
-            ("genetic", {"beam_width": 4}, "is not known"),
-            ("genetic", {"strategy_params": {"strategy_params": {}}}, "is not known"),
+            ("beam_serach", {}, "is not known; the nearest name is beam_search"),
+            ("qqqqqqqq", {}, f"is not known; the nearest name is {STRATEGIES[0].name}"),
+            ("genetic", {"elitism" + "-" * 500: 4}, "is not known; the nearest name is elitism"),
+            ("genetic", {"popluation_size": 4}, "is not known; the nearest name is population_size"),
+            ("genetic", {"POPULATION_SIZE": 4}, "is not known; the nearest name is population_size"),
+            ("genetic", {"strategy_params": {"elitsm": 1}}, "is not known; the nearest name is elitism"),
+            ("genetic", {"beam_width": 4}, "is a knob of beam_search, and no knob of genetic"),
+            ("genetic", {"beam_wdth": 4}, "is not known; the nearest name is beam_width, a knob of beam_search"),
+            (
+                "anneal",
+                {"max_trials": 4},
+                "is a knob of hyperparameter and random_search, and no knob of simulated_annealing",
+            ),
+            ("genetic", {"strategy_params": {"strategy_params": {}}}, "is a field at the top, and no knob of genetic"),
+            (
+                "genetic",
+                {"strategy_params": {"max_iteration": 3}},
+                "is not known; the nearest name is max_iterations, a field at the top",
+            ),
+            ("iterative", {"strategy_params": {"elitism": None}}, "is a knob of genetic, and no knob of iterative"),
             (
                 "genetic",
                 {"elitism": 1, "strategy_params": {"elitism": 2}},
@@ -426,11 +441,26 @@ class TestStrict:
         assert [told for _, told in refused(strategy, config, strict=True)] == [rule]
 
     def test_refuses_names_that_are_none_and_tells_a_few_of_many(self) -> None:
-        assert refused("genetic", {5: 1}, strict=True) == [("5", "is not known")]
+        assert refused("iterative", {5: 1}, strict=True) == [("5", f"is not known; the nearest name is {FIELDS[0]}")]
+        with pytest.raises(KnobError, match="a whole number of 16610 bits' is 1: it is not known"):
+            validate_strategy_config("iterative", {10**5_000: 1}, strict=True)  # type: ignore[dict-item]
         with pytest.raises(KnobError, match="and 80 more") as caught:
             validate_strategy_config("genetic", {f"x{number}" * 30: 1 for number in range(100)}, strict=True)
         assert len(caught.value.problems) == 100
+        told = [problem.rule for problem in caught.value.problems]
+        assert all("nearest name" in rule for rule in told[:PROBLEMS_SHOWN])
+        assert set(told[PROBLEMS_SHOWN:]) == {"is not known"}  # nobody reads them, and comparing takes its time
         assert len(str(caught.value)) < 5_000
+
+    @given(name=st.text(max_size=80), nested=st.booleans())
+    def test_always_tells_a_name_that_is_known(self, name: str, *, nested: bool) -> None:
+        config = {"strategy_params": {name: 1}} if nested else {name: 1}
+        for _, rule in refused("iterative", config, strict=True):
+            assert any(known in rule for known in (*FIELDS, *NAMES))
+        for _, rule in refused(f"-{name}", {}, strict=True):
+            assert rule.removeprefix("is not known; the nearest name is ") in {
+                known for one in STRATEGIES for known in (one.name, *one.aliases)
+            }
 
     def test_has_the_fields_of_the_schema(self) -> None:
         assert set(FIELDS) == set(OptimizationConfig.model_fields)

@@ -5,7 +5,6 @@ A knob is looked for at the top of the configuration, then within `strategy_para
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import cache
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from prompt_studio.errors import InputError
 from prompt_studio.optimization.knobs import FIELDS, KNOBS, RELATIONS, STRATEGIES, Knob, Strategy
+from prompt_studio.optimization.nearest import nearest
 from prompt_studio.optimization.rules import Rule
 from prompt_studio.values import shown
 
@@ -27,6 +27,12 @@ PROBLEMS_SHOWN: Final = 20
 VALUE_SHOWN: Final = 500
 
 _NAMES: Final = {name: strategy for strategy in STRATEGIES for name in (strategy.name, *strategy.aliases)}
+
+
+_KNOBS_OF: Final = {
+    name: tuple(dict.fromkeys(one for knob in KNOBS if knob.name == name for one in knob.strategies))
+    for name in dict.fromkeys(knob.name for knob in KNOBS)
+}
 
 
 class Absence(Enum):
@@ -111,7 +117,8 @@ def _problems(
     strategy = strategy_named(optimizer_type)
     if strategy is None:
         if strict:
-            yield Problem("optimizer_type", optimizer_type, f"is not known{_nearest(optimizer_type, _NAMES)}")
+            rule = f"is not known; the nearest name is {nearest(optimizer_type, _NAMES)}"
+            yield Problem("optimizer_type", optimizer_type, rule)
         return
     if strategy.gated and strategy.name not in switched_on:
         yield Problem("optimizer_type", optimizer_type, "is not switched on here")
@@ -148,8 +155,8 @@ def _of_knobs(
     yield from _of_relations(strategy, given, values)
     if strict:
         known = tuple(knob.name for knob in knobs)
-        yield from _of_names(config, (*known, *FIELDS))
-        yield from _of_names(nested, known)
+        yield from _of_names(strategy, config, (*known, *FIELDS))
+        yield from _of_names(strategy, nested, known)
 
 
 def _of_presence(
@@ -180,17 +187,23 @@ def _of_relations(strategy: Strategy, given: Mapping[str, Any], values: Mapping[
             yield Problem(relation.knobs[0], given[relation.knobs[0]], f"{relation.sentence} ({others})")
 
 
-def _of_names(given: Mapping[str, Any], known: Collection[str]) -> Iterator[Problem]:
-    for name, value in given.items():
-        if name not in known:  # impl: PS-VALIDATION-EXPAND-4
-            yield Problem(str(name), value, f"is not known{_nearest(name, known)}")
+def _of_names(strategy: Strategy, given: Mapping[Any, Any], known: Collection[str]) -> Iterator[Problem]:
+    unknown = [(name, value) for name, value in given.items() if name not in known]
+    for place, (name, value) in enumerate(unknown):  # impl: PS-VALIDATION-EXPAND-4
+        text = name if isinstance(name, str) else shown(name)
+        # Comparing takes longer than all else here, so that it is done for those that a message has room for.
+        yield Problem(text, value, _unknown(strategy, text, known) if place < PROBLEMS_SHOWN else "is not known")
 
 
-def _nearest(name: object, known: Iterable[str]) -> str:
-    if not isinstance(name, str) or len(name) > NAME_SHOWN:
-        return ""
-    found = difflib.get_close_matches(name.strip().lower(), list(known), n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+def _unknown(strategy: Strategy, name: str, known: Collection[str]) -> str:
+    """What is wrong with a name that the strategy does not know there, with the nearest one that is known anywhere."""
+    found = nearest(name, (*known, *FIELDS, *_KNOBS_OF))
+    if found in known:
+        return f"is not known; the nearest name is {found}"
+    place = "a field at the top" if found in FIELDS else f"a knob of {' and '.join(_KNOBS_OF[found])}"
+    if found == name:
+        return f"is {place}, and no knob of {strategy.name}"
+    return f"is not known; the nearest name is {found}, {place}"
 
 
 def _told(value: object) -> str:
