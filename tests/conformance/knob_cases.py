@@ -4,7 +4,7 @@ Each case is named, so that a wrong validator is caught by something that one ca
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from prompt_studio.optimization import KNOBS, Knob
@@ -14,6 +14,12 @@ from prompt_studio.values import TEXT_CHARACTERS_MAX
 
 HUGE: Final = 10**400
 """More than a float can be."""
+
+KELVIN: Final = "\N{KELVIN SIGN}"
+"""By the rules of Unicode it is a k in lower case."""
+
+DOTTED: Final = "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}"
+"""By the same rules it is two characters in lower case."""
 
 
 class Case(NamedTuple):
@@ -106,6 +112,7 @@ def _wrong(rule: Rule) -> Iterator[tuple[str, object]]:
         case Word(words):
             yield from (("another word", "perhaps"), ("nothing", ""), ("with a space", f" {words[0]}"))
             yield from (("two words", "|".join(words)), ("with a line", f"{words[0]}\n"), ("begun", words[0][:-1]))
+            yield from _foreign(words)
         case Text():
             yield from (("nothing", ""), ("blank", " \t\n"), ("too long", "x" * (TEXT_CHARACTERS_MAX + 1)))
         case Texts():
@@ -126,6 +133,13 @@ def _wrong(rule: Rule) -> Iterator[tuple[str, object]]:
                 ("null in it", [low, None]),
             )
             yield from (("text in it", [str(low), str(high)]), ("not a number in it", [low, math.nan]))
+
+
+def _foreign(words: Iterable[str]) -> Iterator[tuple[str, object]]:
+    """Letters that are none of a word's, though Unicode's lower case makes some of them so, and others longer."""
+    for what, letter, other in (("Kelvin sign", "k", KELVIN), ("dotted I", "i", DOTTED)):
+        yield from ((f"{word} with a {what}", word.replace(letter, other)) for word in words if letter in word)
+    yield "as long as it may be, and longer in lower case", DOTTED * TEXT_CHARACTERS_MAX
 
 
 def _confused(rule: Rule) -> Iterator[tuple[str, object]]:

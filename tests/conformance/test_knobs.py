@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from prompt_studio.optimization import KNOBS, RELATIONS, STRATEGIES, KnobError, Problem, validate_strategy_config
 from prompt_studio.optimization.knobs import FIELDS
 from prompt_studio.optimization.rules import TEXTS_MAX, Word
-from prompt_studio.optimization.validation import PROBLEMS_SHOWN, Absence
+from prompt_studio.optimization.validation import PROBLEMS_SHOWN, Absence, strategy_named
 from prompt_studio.values import TEXT_CHARACTERS_MAX
 from prompt_studio.web.schemas import OptimizationConfig
-from tests.conformance.knob_cases import HUGE, Case, cases, company, some
+from tests.conformance.knob_cases import DOTTED, HUGE, Case, cases, company, some
 
 pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-VALIDATION-EXPAND-1")]
 
@@ -39,6 +39,7 @@ SHORTENED = {
         (HUGE, "a whole number of 1329 bits"),
         (b"1", "a value of type bytes"),
         ("x" * (TEXT_CHARACTERS_MAX + 1), f"'{'x' * 80}'... (256 characters)"),
+        (DOTTED * TEXT_CHARACTERS_MAX, f"'{DOTTED * 80}'... (255 characters)"),
         (["x" * (TEXT_CHARACTERS_MAX + 1)], f"['{'x' * 80}'... (256 characters)]"),
         (["x"] * (TEXTS_MAX + 1), "['x', 'x', 'x', 'x', 'x', ...] (1001 in it)"),
     )
@@ -369,6 +370,10 @@ class TestAStrategy:
     @pytest.mark.parametrize("name", [" beam_search", "BEAM_SEARCH", "Beam_Search\n"])
     def test_is_known_whatever_its_case_and_the_spaces_around_it(self, name: str) -> None:
         assert blamed(name, {"beam_width": 1}) == ["beam_width"]
+
+    def test_is_not_known_by_foreign_letters(self) -> None:
+        assert strategy_named(f"h{DOTTED}ll_climbing") is None
+        assert strategy_named(" HILL_CLIMBING ") is not None
 
     @pytest.mark.parametrize("name", ["", "  ", None, 5, True, ["beam_search"]])
     def test_has_a_name(self, name: Any) -> None:  # noqa: ANN401 - is none

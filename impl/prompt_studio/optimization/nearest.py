@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from difflib import SequenceMatcher
 from typing import Final
 
+from prompt_studio.optimization.rules import folded
+
 CHARACTERS_COMPARED: Final = 64
 """More than the longest known name has; comparing takes a time that grows with the product of the lengths."""
 
@@ -19,7 +21,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
         ValueError: nothing is known.
     """
     matcher = SequenceMatcher(autojunk=False)
-    matcher.set_seq2(name[:CHARACTERS_COMPARED].strip().lower())
+    matcher.set_seq2(folded(name[:CHARACTERS_COMPARED].strip()))
 
     def likeness(other: str) -> float:
         matcher.set_seq1(other)

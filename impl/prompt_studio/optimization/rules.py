@@ -6,6 +6,7 @@ something else more often than not.
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -16,8 +17,19 @@ from prompt_studio.values import INT64_MAX, TEXT_CHARACTERS_MAX
 TEXTS_MAX: Final = 1_000
 
 
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def folded(text: str) -> str:
+    """The text as names and words are compared: A to Z in lower case, and every other character as it is.
+
+    By all of Unicode's rules the Kelvin sign would be a k, and some capitals would become two characters.
+    """
+    return text.translate(_LOWER)
+
+
+def _folded(value: object) -> object:
+    return folded(value) if isinstance(value, str) else value
 
 
 def _not_blank(text: str) -> str:
@@ -102,7 +114,7 @@ class Word:
     def annotation(self) -> Any:  # noqa: ANN401 - a type form
         """The rule, as pydantic knows it."""
         pattern = f"^({'|'.join(self.words)})$"
-        return Annotated[str, Strict(), BeforeValidator(_lower), StringConstraints(pattern=pattern)]
+        return Annotated[str, Strict(), BeforeValidator(_folded), StringConstraints(pattern=pattern)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from prompt_studio.errors import InputError
 from prompt_studio.optimization.knobs import FIELDS, KNOBS, RELATIONS, STRATEGIES, Knob, Strategy
 from prompt_studio.optimization.nearest import nearest
-from prompt_studio.optimization.rules import Rule
+from prompt_studio.optimization.rules import Rule, folded
 from prompt_studio.values import shown
 
 NESTED: Final = "strategy_params"
@@ -97,7 +97,7 @@ def validate_strategy_config(
 
 def strategy_named(optimizer_type: str) -> Strategy | None:
     """The strategy of this name or alias, if there is one."""
-    return _NAMES.get(optimizer_type.strip().lower())
+    return _NAMES.get(folded(optimizer_type.strip()))
 
 
 def knobs_of(strategy: Strategy) -> tuple[Knob, ...]:
