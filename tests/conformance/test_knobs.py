@@ -385,7 +385,8 @@ class TestAStrategy:
 
     @pytest.mark.parametrize("malformed", [5, "beam_width", [], [1], True, 0, ""], ids=repr)
     def test_takes_no_malformed_parameters(self, malformed: object) -> None:
-        assert blamed("beam_search", {"strategy_params": malformed}) == ["strategy_params"]
+        for strategy in ("beam_search", "iterative", "somebody's own"):
+            assert refused(strategy, {"strategy_params": malformed}) == [("strategy_params", "must be an object")]
         assert blamed("beam_search", {"strategy_params": malformed, "beam_width": 1}) == [
             "strategy_params",
             "beam_width",
@@ -394,8 +395,10 @@ class TestAStrategy:
     def test_takes_none_for_no_parameters(self) -> None:
         assert refused("beam_search", {"strategy_params": None, "beam_width": 2}) == []
 
-    def test_that_nobody_knows_takes_anything(self) -> None:
-        assert refused("hill_climbing_2", {"beam_width": math.nan, "strategy_params": 5}) == []
+    @pytest.mark.verifies("PS-VALIDATION-EXPAND-4")
+    def test_that_nobody_knows_takes_any_knob(self) -> None:
+        assert refused("hill_climbing_2", {"beam_width": math.nan, "strategy_params": {"beam_width": "x"}}) == []
+        assert blamed("hill_climbing_2", {"strategy_params": 5}, strict=True) == ["strategy_params", "optimizer_type"]
 
     def test_does_not_look_at_the_knobs_of_another(self) -> None:
         for knob in KNOBS:
@@ -461,7 +464,7 @@ class TestStrict:
     def test_always_tells_a_name_that_is_known(self, name: str, *, nested: bool) -> None:
         config = {"strategy_params": {name: 1}} if nested else {name: 1}
         for _, rule in refused("iterative", config, strict=True):
-            assert any(known in rule for known in (*FIELDS, *NAMES))
+            assert name in {*FIELDS, *NAMES} or any(f"name is {known}" in rule for known in (*FIELDS, *NAMES))
         for _, rule in refused(f"-{name}", {}, strict=True):
             assert rule.removeprefix("is not known; the nearest name is ") in {
                 known for one in STRATEGIES for known in (one.name, *one.aliases)

@@ -114,6 +114,10 @@ def _problems(
     if not isinstance(config, Mapping):
         yield Problem("optimization_config", config, "must be an object")
         return
+    nested = config.get(NESTED)
+    if nested is not None and not isinstance(nested, Mapping):  # whose parameters they are does not matter
+        yield Problem(NESTED, nested, "must be an object")
+        nested = None
     strategy = strategy_named(optimizer_type)
     if strategy is None:
         if strict:
@@ -122,10 +126,6 @@ def _problems(
         return
     if strategy.gated and strategy.name not in switched_on:
         yield Problem("optimizer_type", optimizer_type, "is not switched on here")
-    nested = config.get(NESTED)
-    if nested is not None and not isinstance(nested, Mapping):
-        yield Problem(NESTED, nested, "must be an object")
-        nested = None
     yield from _of_knobs(strategy, config, nested or {}, strict=strict)
 
 
