@@ -91,9 +91,10 @@ def _right(rule: Rule) -> Iterator[tuple[str, object]]:
         case Text():
             yield from (("one character", "x"), ("longest", "x" * TEXT_CHARACTERS_MAX), ("of any script", "模型"))
         case Texts():
-            yield from (("one", ["x"]), ("two", ["x", "y"]), ("most", ["x"] * TEXTS_MAX))
+            yield from (("one", ["x"]), ("two", ["x", "y"]), ("most", ["x"] * TEXTS_MAX), ("a tuple", ("x", "y")))
         case Span(low, high):
             yield from (("widest", [low, high]), ("narrowest", [low, low + 1]), ("last", [high - 1, high]))
+            yield "a tuple", (low, high)
 
 
 def _wrong(rule: Rule) -> Iterator[tuple[str, object]]:
@@ -124,6 +125,7 @@ def _wrong(rule: Rule) -> Iterator[tuple[str, object]]:
             )
             yield from (("a number in it", ["x", 1]), ("null in it", [None]), ("a list in it", [["x"]]))
             yield "one too long", ["x" * (TEXT_CHARACTERS_MAX + 1)]
+            yield from (("an empty tuple", ()), ("a tuple with one empty", ("x", "")), ("a set", {"x"}))
         case Span(low, high):
             yield from (("equal", [low, low]), ("falling", [low + 1, low]), ("one", [low]), ("none", []))
             yield from (("three", [low, low + 1, low + 2]), ("below", [low - 1, high]), ("above", [low, high + 1]))
@@ -131,6 +133,9 @@ def _wrong(rule: Rule) -> Iterator[tuple[str, object]]:
                 ("true in it", [True, high]),
                 ("a fraction in it", [low, low + 0.5]),
                 ("null in it", [low, None]),
+                ("a falling tuple", (low + 1, low)),
+                ("one in a tuple", (low,)),
+                ("a set", {low, high}),
             )
             yield from (("text in it", [str(low), str(high)]), ("not a number in it", [low, math.nan]))
 

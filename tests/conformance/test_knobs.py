@@ -38,6 +38,8 @@ SHORTENED = {
         (-(10**30), "a whole number of 100 bits"),
         (HUGE, "a whole number of 1329 bits"),
         (b"1", "a value of type bytes"),
+        ({"x"}, "a value of type set"),
+        ({1, 100_000}, "a value of type set"),
         ("x" * (TEXT_CHARACTERS_MAX + 1), f"'{'x' * 80}'... (256 characters)"),
         (DOTTED * TEXT_CHARACTERS_MAX, f"'{DOTTED * 80}'... (255 characters)"),
         (["x" * (TEXT_CHARACTERS_MAX + 1)], f"['{'x' * 80}'... (256 characters)]"),
@@ -211,7 +213,7 @@ class TestARefusal:
 NAN, INF = math.nan, math.inf
 SHARE = ([0, 1, 0.5], [-0.1, 1.1, NAN, True])
 TRIALS = ([1, 10_000], [0, 1.5, True])
-TOKENS = ([[1, 2], [1, 100_000]], [[0, 2], [2, 2], [1, 100_001], [1], "1-2"])
+TOKENS = ([[1, 2], [1, 100_000], (1, 2)], [[0, 2], (2, 1), [2, 2], [1, 100_001], [1], "1-2"])
 NAMED = (["gpt-4o"], ["", "  ", 5])
 
 PROMPT_STUDIO: dict[tuple[str, str], tuple[Values, Values]] = {
@@ -234,7 +236,7 @@ PROMPT_STUDIO: dict[tuple[str, str], tuple[Values, Values]] = {
     ("genetic", "selection"): (["tournament", "roulette", "Rank"], ["lottery"]),
     ("genetic", "crossover_operator"): (["one_point", "two_point", "UNIFORM"], ["three_point"]),
     ("hyperparameter", "search_method"): (["bayesian", "grid", "Random"], ["greedy"]),
-    ("hparam", "params_to_optimize"): ([["temperature"], ["a", "b"]], [[], [""], [5], "temperature"]),
+    ("hparam", "params_to_optimize"): ([["temperature"], ["a", "b"], ("a",)], [[], (), [""], [5], "temperature"]),
     ("hyperparam", "max_trials"): TRIALS,
     ("hyperparameter", "max_tokens_range"): TOKENS,
     ("random_search", "max_trials"): TRIALS,

@@ -1,7 +1,7 @@
 """What a value may be: a handful of rules, each of which has a sentence for people and a type for pydantic.
 
 The types are strict. True is no number, 2.0 is no whole number, and "3" is neither: whoever writes one of these meant
-something else more often than not.
+something else more often than not. A tuple is as good as a list, for callers in Python.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ def folded(text: str) -> str:
 
 def _folded(value: object) -> object:
     return folded(value) if isinstance(value, str) else value
+
+
+def _listed(value: object) -> object:
+    """A tuple as a list: JSON has no other, and callers in Python mean the same by both."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _not_blank(text: str) -> str:
@@ -144,7 +149,7 @@ class Texts:
     @property
     def annotation(self) -> Any:  # noqa: ANN401 - a type form
         """The rule, as pydantic knows it."""
-        return Annotated[list[_Text], Strict(), Field(min_length=1, max_length=TEXTS_MAX)]
+        return Annotated[list[_Text], Strict(), Field(min_length=1, max_length=TEXTS_MAX), BeforeValidator(_listed)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +168,8 @@ class Span:
     def annotation(self) -> Any:  # noqa: ANN401 - a type form
         """The rule, as pydantic knows it."""
         within = Field(ge=self.at_least, le=self.at_most)
-        return Annotated[
-            list[Annotated[int, Strict(), within]], Strict(), Field(min_length=2, max_length=2), AfterValidator(_rising)
-        ]
+        pair = Annotated[list[Annotated[int, Strict(), within]], Strict(), Field(min_length=2, max_length=2)]
+        return Annotated[pair, AfterValidator(_rising), BeforeValidator(_listed)]
 
 
 Rule = Whole | Number | Word | Text | Texts | Span
