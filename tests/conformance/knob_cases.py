@@ -5,6 +5,7 @@ Each case is named, so that a wrong validator is caught by something that one ca
 
 import math
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from prompt_studio.optimization import KNOBS, Knob
@@ -153,7 +154,7 @@ def _confused(rule: Rule) -> Iterator[tuple[str, object]]:
     if not isinstance(rule, Texts | Span):
         kinds |= {"an empty list": [], "a list": [1]}
     if isinstance(rule, Whole | Number):
-        kinds |= {"a number as text": "1", "text": "many", "no text": "", "bytes": b"1"}
+        kinds |= {"a number as text": "1", "text": "many", "no text": "", "bytes": b"1", "a decimal": Decimal("0.5")}
     else:
         kinds |= {"a number": 1, "zero": 0}
     if isinstance(rule, Texts | Span):

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -38,6 +39,7 @@ SHORTENED = {
         (-(10**30), "a whole number of 100 bits"),
         (HUGE, "a whole number of 1329 bits"),
         (b"1", "a value of type bytes"),
+        (Decimal("0.5"), "a value of type Decimal"),
         ({"x"}, "a value of type set"),
         ({1, 100_000}, "a value of type set"),
         ("x" * (TEXT_CHARACTERS_MAX + 1), f"'{'x' * 80}'... (256 characters)"),
@@ -92,10 +94,9 @@ class TestAKnob:
         for strategy in knob.strategies:
             config = case.config(strategy)
             for there in (config, {"strategy_params": config}):
-                first, *others = problems_of(strategy, there)
-                assert first.value is case.value
-                assert str(first) == f"{knob.name} is {told}: it must be {knob.rule.sentence}"
-                assert {problem.knob for problem in others} <= _dependents(knob.name)
+                (problem,) = problems_of(strategy, there)
+                assert problem.value is case.value
+                assert str(problem) == f"{knob.name} is {told}: it must be {knob.rule.sentence}"
 
     @pytest.mark.verifies("PS-VALIDATION-EXPAND-3")
     @pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: f"{knob.strategies[0]}.{knob.name}")
@@ -200,7 +201,7 @@ class TestARefusal:
         assert len(found) < 600
 
     def test_tells_null_from_nothing(self) -> None:
-        wanted = "it must be a list of texts, none of them empty, with 1 to 1,000 in it"
+        wanted = "it must be a list of 1 to 1,000 texts, none of them blank or above 255 characters"
         assert told_of("bayesian", {"models_to_test": None}) == [f"models_to_test is None: {wanted}"]
         assert told_of("bayesian", {"strategy_params": {"models_to_test": None}}) == [
             f"models_to_test is None: {wanted}"
@@ -208,6 +209,15 @@ class TestARefusal:
         assert told_of("bayesian", {}) == [f"models_to_test is missing: {wanted}"]
         assert [problem.value for problem in problems_of("bayesian", {})] == [Absence.MISSING]
         assert told_of("bayesian", None) == ["optimization_config is None: it must be an object"]
+
+    @pytest.mark.parametrize("knob", DEPENDENT, ids=lambda knob: knob.name)
+    def test_of_a_choice_blames_no_knob_that_may_belong_to_it(self, knob: Any) -> None:  # noqa: ANN401 - a Knob
+        choice = knob.only_when
+        for strategy in knob.strategies:
+            there = company(knob, strategy) | {knob.name: some(knob.rule)}
+            assert blamed(strategy, there | {choice.knob: choice.value[:-1]}) == [choice.knob]
+            hidden = {choice.knob: None, "strategy_params": {choice.knob: choice.value}}
+            assert blamed(strategy, there | hidden) == [choice.knob]
 
 
 NAN, INF = math.nan, math.inf
@@ -291,10 +301,6 @@ class TestTheTable:
 
     def test_has_no_other_knob(self) -> None:
         assert {name for _, name, *_ in AGREED} == set(NAMES)
-
-
-def _dependents(name: str) -> set[str]:
-    return {knob.name for knob in KNOBS if knob.only_when is not None and knob.only_when.knob == name}
 
 
 BEAM: Config = {"beam_width": 3}
@@ -461,6 +467,28 @@ class TestStrict:
         assert all("nearest name" in rule for rule in told[:PROBLEMS_SHOWN])
         assert set(told[PROBLEMS_SHOWN:]) == {"is not known"}  # nobody reads them, and comparing takes its time
         assert len(str(caught.value)) < 5_000
+
+    @pytest.mark.parametrize(
+        ("strategy", "top", "within"),
+        [
+            ("genetic", {"selection": "RANK"}, {"selection": "rank"}),
+            ("genetic", {"mutation_rate": 1}, {"mutation_rate": 1.0}),
+            ("hyperparameter", {"max_tokens_range": [1, 2]}, {"max_tokens_range": (1, 2)}),
+            ("genetic", {"elitism": 1}, {"elitism": None}),
+        ],
+        ids=["words", "numbers", "lists", "null"],
+    )
+    def test_takes_a_knob_that_is_given_twice_with_one_meaning(
+        self, strategy: str, top: Config, within: Config
+    ) -> None:
+        assert refused(strategy, top | {"strategy_params": within}, strict=True) == []
+
+    def test_refuses_a_second_value_that_is_wrong(self) -> None:
+        config = {"elitism": 1, "strategy_params": {"elitism": True}}
+        assert refused("genetic", config) == []
+        assert told_of("genetic", config, strict=True) == [
+            "elitism is 1: it must be given once, and is True in strategy_params"
+        ]
 
     @given(name=st.text(max_size=80), nested=st.booleans())
     def test_always_tells_a_name_that_is_known(self, name: str, *, nested: bool) -> None:

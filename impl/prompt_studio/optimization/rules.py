@@ -32,6 +32,13 @@ def _folded(value: object) -> object:
     return folded(value) if isinstance(value, str) else value
 
 
+def _counted(value: object) -> object:
+    """The value if it is a number of Python's own: pydantic takes whatever can be made a float, such as a Decimal."""
+    if not isinstance(value, int | float):
+        raise ValueError("is no number")  # noqa: TRY004 - pydantic reports this one
+    return value
+
+
 def _listed(value: object) -> object:
     """A tuple as a list: JSON has no other, and callers in Python mean the same by both."""
     return list(value) if isinstance(value, tuple) else value
@@ -83,7 +90,7 @@ class Number:
     @property
     def sentence(self) -> str:
         """The rule, as it follows "must be"."""
-        if self.above is None and self.below is None:
+        if self.at_least is not None and self.at_most is not None:
             return f"a finite number{_bounds(self.at_least, self.at_most)}"
         bounds = [
             f"{word} {bound:g}"
@@ -95,13 +102,14 @@ class Number:
             )
             if bound is not None
         ]
-        return f"a finite number, {' and '.join(bounds)}"
+        kind = "a finite number of 64 bits" if self.at_most is None and self.below is None else "a finite number"
+        return f"{kind}, {' and '.join(bounds)}"
 
     @property
     def annotation(self) -> Any:  # noqa: ANN401 - a type form
         """The rule, as pydantic knows it."""
         bounds = Field(ge=self.at_least, le=self.at_most, gt=self.above, lt=self.below)
-        return Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False), bounds]
+        return Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False), bounds, BeforeValidator(_counted)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,7 @@ class Text:
     @property
     def sentence(self) -> str:
         """The rule, as it follows "must be"."""
-        return f"a text that is not empty, of at most {TEXT_CHARACTERS_MAX} characters"
+        return f"a text that is not blank, of at most {TEXT_CHARACTERS_MAX} characters"
 
     @property
     def annotation(self) -> Any:  # noqa: ANN401 - a type form
@@ -144,7 +152,7 @@ class Texts:
     @property
     def sentence(self) -> str:
         """The rule, as it follows "must be"."""
-        return f"a list of texts, none of them empty, with 1 to {TEXTS_MAX:,} in it"
+        return f"a list of 1 to {TEXTS_MAX:,} texts, none of them blank or above {TEXT_CHARACTERS_MAX} characters"
 
     @property
     def annotation(self) -> Any:  # noqa: ANN401 - a type form

@@ -141,8 +141,6 @@ def _of_knobs(
             # impl: PS-VALIDATION-EXPAND-3
             yield Problem(knob.name, within, f"is in {NESTED}, and hidden by the null at the top: give it once")
             continue
-        if strict and top is not None and within is not None and top != within:
-            yield Problem(knob.name, top, f"must be given once, and is {_told(within)} in {NESTED}")
         value = within if top is None else top
         if value is None:
             continue
@@ -151,12 +149,23 @@ def _of_knobs(
             values[knob.name] = _adapter(knob.rule).validate_python(value)
         except ValidationError:
             yield Problem(knob.name, value, f"must be {knob.rule.sentence}")
+            continue
+        if strict and top is not None and within is not None and not _means(knob.rule, within, values[knob.name]):
+            yield Problem(knob.name, top, f"must be given once, and is {_told(within)} in {NESTED}")
     yield from _of_presence(knobs, given, values, config, nested)
     yield from _of_relations(strategy, given, values)
     if strict:
         known = tuple(knob.name for knob in knobs)
         yield from _of_names(strategy, config, (*known, *FIELDS))
         yield from _of_names(strategy, nested, known)
+
+
+def _means(rule: Rule, value: object, other: object) -> bool:
+    """Whether a value comes to the same as another one, which is right: words do in any case, and tuples as lists."""
+    try:
+        return bool(_adapter(rule).validate_python(value) == other)
+    except ValidationError:
+        return False
 
 
 def _of_presence(
@@ -166,16 +175,21 @@ def _of_presence(
     config: Mapping[str, Any],
     nested: Mapping[str, Any],
 ) -> Iterator[Problem]:
+    def absent(name: str) -> bool:
+        return config.get(name) is None and nested.get(name) is None
+
     for knob in knobs:
-        absent = config.get(knob.name) is None and nested.get(knob.name) is None
         null = None if knob.name in config or knob.name in nested else Absence.MISSING
         needs, only = knob.required_when, knob.only_when
-        if absent and knob.required:
+        if absent(knob.name) and knob.required:
             yield Problem(knob.name, null, f"must be {knob.rule.sentence}")
-        elif absent and needs is not None and values.get(needs.knob) == needs.value:
+        elif absent(knob.name) and needs is not None and values.get(needs.knob) == needs.value:
             yield Problem(knob.name, null, f"must be {knob.rule.sentence}, since {needs}")
-        elif knob.name in values and only is not None and values.get(only.knob) != only.value:
-            yield Problem(knob.name, given[knob.name], f"does nothing unless {only}")
+        elif knob.name in values and only is not None:
+            # A choice that is refused may have been meant to be the one that this knob belongs to.
+            chosen = only.knob in values or absent(only.knob)
+            if chosen and values.get(only.knob) != only.value:
+                yield Problem(knob.name, given[knob.name], f"does nothing unless {only}")
 
 
 def _of_relations(strategy: Strategy, given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Problem]:
