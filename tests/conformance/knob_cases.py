@@ -4,7 +4,8 @@ Each case is named, so that a wrong validator is caught by something that one ca
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from prompt_studio.optimization import KNOBS, Knob
@@ -14,6 +15,12 @@ from prompt_studio.values import TEXT_CHARACTERS_MAX
 
 HUGE: Final = 10**400
 """More than a float can be."""
+
+KELVIN: Final = "\N{KELVIN SIGN}"
+"""By the rules of Unicode it is a k in lower case."""
+
+DOTTED: Final = "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}"
+"""By the same rules it is two characters in lower case."""
 
 
 class Case(NamedTuple):
@@ -85,9 +92,10 @@ def _right(rule: Rule) -> Iterator[tuple[str, object]]:
         case Text():
             yield from (("one character", "x"), ("longest", "x" * TEXT_CHARACTERS_MAX), ("of any script", "模型"))
         case Texts():
-            yield from (("one", ["x"]), ("two", ["x", "y"]), ("most", ["x"] * TEXTS_MAX))
+            yield from (("one", ["x"]), ("two", ["x", "y"]), ("most", ["x"] * TEXTS_MAX), ("a tuple", ("x", "y")))
         case Span(low, high):
             yield from (("widest", [low, high]), ("narrowest", [low, low + 1]), ("last", [high - 1, high]))
+            yield "a tuple", (low, high)
 
 
 def _wrong(rule: Rule) -> Iterator[tuple[str, object]]:
@@ -106,6 +114,7 @@ def _wrong(rule: Rule) -> Iterator[tuple[str, object]]:
         case Word(words):
             yield from (("another word", "perhaps"), ("nothing", ""), ("with a space", f" {words[0]}"))
             yield from (("two words", "|".join(words)), ("with a line", f"{words[0]}\n"), ("begun", words[0][:-1]))
+            yield from _foreign(words)
         case Text():
             yield from (("nothing", ""), ("blank", " \t\n"), ("too long", "x" * (TEXT_CHARACTERS_MAX + 1)))
         case Texts():
@@ -117,6 +126,7 @@ def _wrong(rule: Rule) -> Iterator[tuple[str, object]]:
             )
             yield from (("a number in it", ["x", 1]), ("null in it", [None]), ("a list in it", [["x"]]))
             yield "one too long", ["x" * (TEXT_CHARACTERS_MAX + 1)]
+            yield from (("an empty tuple", ()), ("a tuple with one empty", ("x", "")), ("a set", {"x"}))
         case Span(low, high):
             yield from (("equal", [low, low]), ("falling", [low + 1, low]), ("one", [low]), ("none", []))
             yield from (("three", [low, low + 1, low + 2]), ("below", [low - 1, high]), ("above", [low, high + 1]))
@@ -124,8 +134,18 @@ def _wrong(rule: Rule) -> Iterator[tuple[str, object]]:
                 ("true in it", [True, high]),
                 ("a fraction in it", [low, low + 0.5]),
                 ("null in it", [low, None]),
+                ("a falling tuple", (low + 1, low)),
+                ("one in a tuple", (low,)),
+                ("a set", {low, high}),
             )
             yield from (("text in it", [str(low), str(high)]), ("not a number in it", [low, math.nan]))
+
+
+def _foreign(words: Iterable[str]) -> Iterator[tuple[str, object]]:
+    """Letters that are none of a word's, though Unicode's lower case makes some of them so, and others longer."""
+    for what, letter, other in (("Kelvin sign", "k", KELVIN), ("dotted I", "i", DOTTED)):
+        yield from ((f"{word} with a {what}", word.replace(letter, other)) for word in words if letter in word)
+    yield "as long as it may be, and longer in lower case", DOTTED * TEXT_CHARACTERS_MAX
 
 
 def _confused(rule: Rule) -> Iterator[tuple[str, object]]:
@@ -134,7 +154,7 @@ def _confused(rule: Rule) -> Iterator[tuple[str, object]]:
     if not isinstance(rule, Texts | Span):
         kinds |= {"an empty list": [], "a list": [1]}
     if isinstance(rule, Whole | Number):
-        kinds |= {"a number as text": "1", "text": "many", "no text": "", "bytes": b"1"}
+        kinds |= {"a number as text": "1", "text": "many", "no text": "", "bytes": b"1", "a decimal": Decimal("0.5")}
     else:
         kinds |= {"a number": 1, "zero": 0}
     if isinstance(rule, Texts | Span):

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 
 from prompt_studio.optimization import KNOBS, RELATIONS, STRATEGIES, KnobError, Problem, validate_strategy_config
 from prompt_studio.optimization.knobs import FIELDS
-from prompt_studio.optimization.rules import Word
+from prompt_studio.optimization.rules import TEXTS_MAX, Word
+from prompt_studio.optimization.validation import PROBLEMS_SHOWN, Absence, strategy_named
+from prompt_studio.values import TEXT_CHARACTERS_MAX
 from prompt_studio.web.schemas import OptimizationConfig
-from tests.conformance.knob_cases import Case, cases, company, some
+from tests.conformance.knob_cases import DOTTED, HUGE, Case, cases, company, some
 
-pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-VALIDATION-EXPAND-1", "PS-VALIDATION-EXPAND-2")]
+pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-VALIDATION-EXPAND-1")]
 
 ALL = frozenset({"mcts"})
 CASES = list(cases())
@@ -30,10 +33,29 @@ Values = Sequence[object]
 NO_VALUE = {"neither": "a number, nor a text, nor a list"}
 
 
-def refused(strategy: str, config: Any, **options: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - wrong on purpose
-    """The knobs that are refused, each with its rule, and nothing changed."""
+SHORTENED = {
+    repr(value): told
+    for value, told in (
+        (-(10**30), "a whole number of 100 bits"),
+        (HUGE, "a whole number of 1329 bits"),
+        (b"1", "a value of type bytes"),
+        (Decimal("0.5"), "a value of type Decimal"),
+        ({"x"}, "a value of type set"),
+        ({1, 100_000}, "a value of type set"),
+        ("x" * (TEXT_CHARACTERS_MAX + 1), f"'{'x' * 80}'... (256 characters)"),
+        (DOTTED * TEXT_CHARACTERS_MAX, f"'{DOTTED * 80}'... (255 characters)"),
+        (["x" * (TEXT_CHARACTERS_MAX + 1)], f"['{'x' * 80}'... (256 characters)]"),
+        (["x"] * (TEXTS_MAX + 1), "['x', 'x', 'x', 'x', 'x', ...] (1001 in it)"),
+    )
+}
+"""How values are told that are too long, or are none of JSON; all others as Python writes them."""
+
+
+def problems_of(strategy: str, config: Any, **options: Any) -> tuple[Problem, ...]:  # noqa: ANN401 - wrong on purpose
+    """All that is wrong, and nothing changed."""
     before = copy.deepcopy(config)
     problems: tuple[Problem, ...] = ()
+    told = ""
     try:
         validate_strategy_config(strategy, config, **({"switched_on": ALL} | options))
     except KnobError as error:
@@ -41,7 +63,17 @@ def refused(strategy: str, config: Any, **options: Any) -> list[tuple[str, str]]
     assert all(problem.rule in told for problem in problems)
     assert all(problem.knob in told for problem in problems if problem.knob.isidentifier())
     assert repr(config) == repr(before)
-    return [(problem.knob, problem.rule) for problem in problems]
+    return problems
+
+
+def refused(strategy: str, config: Any, **options: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - the same
+    """The knobs that are refused, each with its rule."""
+    return [(problem.knob, problem.rule) for problem in problems_of(strategy, config, **options)]
+
+
+def told_of(strategy: str, config: Any, **options: Any) -> list[str]:  # noqa: ANN401 - the same
+    """What people are told of each problem."""
+    return [str(problem) for problem in problems_of(strategy, config, **options)]
 
 
 def blamed(strategy: str, config: Any, **options: Any) -> list[str]:  # noqa: ANN401 - the same
@@ -54,13 +86,17 @@ class TestAKnob:
         for strategy in case.knob.strategies:
             assert refused(strategy, case.config(strategy)) == []
 
+    @pytest.mark.verifies("PS-VALIDATION-EXPAND-2")
     @pytest.mark.parametrize("case", WRONG, ids=str)
     def test_may_not_be(self, case: Case) -> None:
         knob = case.knob
+        told = SHORTENED.get(repr(case.value), repr(case.value))
         for strategy in knob.strategies:
             config = case.config(strategy)
-            assert (knob.name, f"must be {knob.rule.sentence}") in refused(strategy, config)
-            assert set(blamed(strategy, config)) <= {knob.name, *_dependents(knob.name)}
+            for there in (config, {"strategy_params": config}):
+                (problem,) = problems_of(strategy, there)
+                assert problem.value is case.value
+                assert str(problem) == f"{knob.name} is {told}: it must be {knob.rule.sentence}"
 
     @pytest.mark.verifies("PS-VALIDATION-EXPAND-3")
     @pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: f"{knob.strategies[0]}.{knob.name}")
@@ -111,10 +147,83 @@ class TestAKnob:
                 assert knob.name in blamed(strategy, given_ | {chooser.name: word})
 
 
+@pytest.mark.verifies("PS-VALIDATION-EXPAND-2")
+class TestARefusal:
+    @pytest.mark.parametrize(
+        ("strategy", "config", "told"),
+        [
+            (
+                "anneal",
+                {"min_temp": 5, "initial_temp": 4},
+                "min_temp is 5: it must be at most initial_temp (initial_temp is 4)",
+            ),
+            (
+                "anneal",
+                {"step_size": 3, "epochs": 2, "initial_temp": 5, "min_temp": 0, "schedule": "LINEAR"},
+                (
+                    "step_size is 3: it must be at most (initial_temp - min_temp) / epochs where schedule is linear "
+                    "(epochs is 2, initial_temp is 5, min_temp is 0, schedule is 'LINEAR')"
+                ),
+            ),
+            ("anneal", {"restart_temp": 5}, "restart_temp is 5: it does nothing unless schedule is restart"),
+            (
+                "anneal",
+                {"schedule": "Restart"},
+                (
+                    "restart_period is missing: it must be a whole number of 64 bits, at least 1, "
+                    "since schedule is restart"
+                ),
+            ),
+        ],
+        ids=["a relation", "of several", "a condition", "a requirement"],
+    )
+    def test_tells_values_as_they_were_given(self, strategy: str, config: Config, told: str) -> None:
+        assert told_of(strategy, config) == [told]
+        assert told_of(strategy, {"strategy_params": config}) == [told]
+
+    @pytest.mark.parametrize(
+        ("value", "told"),
+        [
+            ({"a": 1}, "{'a': 1}"),
+            ({"a": {"b": [1], "c": {}}}, "{'a': {'b': [...], 'c': {}}}"),
+            ({str(number): number for number in range(7)}, "{'0': 0, '1': 1, '2': 2, '3': 3, '4': 4, ...} (7 in it)"),
+            ([[[[]]], None, True], "[[[...]], None, True]"),
+            (("a",), "('a',)"),
+            ((1, "b"), "(1, 'b')"),
+            (["x" * 80] * 5, repr(["x" * 80] * 5)),
+            ({"x" * 300: ["y" * 300] * 9}, f"{{'{'x' * 80}'... (300 characters): ['{'y' * 80}'... (300 characters)"),
+        ],
+        ids=["object", "deep", "many", "lists", "one in a tuple", "tuple", "just short enough", "too long"],
+    )
+    def test_tells_what_is_in_a_value_as_far_as_there_is_room(self, value: object, told: str) -> None:
+        (found,) = told_of("genetic", {"selection": value})
+        assert found.startswith(f"selection is {told}")
+        assert len(found) < 600
+
+    def test_tells_null_from_nothing(self) -> None:
+        wanted = "it must be a list of 1 to 1,000 texts, none of them blank or above 255 characters"
+        assert told_of("bayesian", {"models_to_test": None}) == [f"models_to_test is None: {wanted}"]
+        assert told_of("bayesian", {"strategy_params": {"models_to_test": None}}) == [
+            f"models_to_test is None: {wanted}"
+        ]
+        assert told_of("bayesian", {}) == [f"models_to_test is missing: {wanted}"]
+        assert [problem.value for problem in problems_of("bayesian", {})] == [Absence.MISSING]
+        assert told_of("bayesian", None) == ["optimization_config is None: it must be an object"]
+
+    @pytest.mark.parametrize("knob", DEPENDENT, ids=lambda knob: knob.name)
+    def test_of_a_choice_blames_no_knob_that_may_belong_to_it(self, knob: Any) -> None:  # noqa: ANN401 - a Knob
+        choice = knob.only_when
+        for strategy in knob.strategies:
+            there = company(knob, strategy) | {knob.name: some(knob.rule)}
+            assert blamed(strategy, there | {choice.knob: choice.value[:-1]}) == [choice.knob]
+            hidden = {choice.knob: None, "strategy_params": {choice.knob: choice.value}}
+            assert blamed(strategy, there | hidden) == [choice.knob]
+
+
 NAN, INF = math.nan, math.inf
 SHARE = ([0, 1, 0.5], [-0.1, 1.1, NAN, True])
 TRIALS = ([1, 10_000], [0, 1.5, True])
-TOKENS = ([[1, 2], [1, 100_000]], [[0, 2], [2, 2], [1, 100_001], [1], "1-2"])
+TOKENS = ([[1, 2], [1, 100_000], (1, 2)], [[0, 2], (2, 1), [2, 2], [1, 100_001], [1], "1-2"])
 NAMED = (["gpt-4o"], ["", "  ", 5])
 
 PROMPT_STUDIO: dict[tuple[str, str], tuple[Values, Values]] = {
@@ -137,7 +246,7 @@ PROMPT_STUDIO: dict[tuple[str, str], tuple[Values, Values]] = {
     ("genetic", "selection"): (["tournament", "roulette", "Rank"], ["lottery"]),
     ("genetic", "crossover_operator"): (["one_point", "two_point", "UNIFORM"], ["three_point"]),
     ("hyperparameter", "search_method"): (["bayesian", "grid", "Random"], ["greedy"]),
-    ("hparam", "params_to_optimize"): ([["temperature"], ["a", "b"]], [[], [""], [5], "temperature"]),
+    ("hparam", "params_to_optimize"): ([["temperature"], ["a", "b"], ("a",)], [[], (), [""], [5], "temperature"]),
     ("hyperparam", "max_trials"): TRIALS,
     ("hyperparameter", "max_tokens_range"): TOKENS,
     ("random_search", "max_trials"): TRIALS,
@@ -192,10 +301,6 @@ class TestTheTable:
 
     def test_has_no_other_knob(self) -> None:
         assert {name for _, name, *_ in AGREED} == set(NAMES)
-
-
-def _dependents(name: str) -> set[str]:
-    return {knob.name for knob in KNOBS if knob.only_when is not None and knob.only_when.knob == name}
 
 
 BEAM: Config = {"beam_width": 3}
@@ -274,6 +379,10 @@ class TestAStrategy:
     def test_is_known_whatever_its_case_and_the_spaces_around_it(self, name: str) -> None:
         assert blamed(name, {"beam_width": 1}) == ["beam_width"]
 
+    def test_is_not_known_by_foreign_letters(self) -> None:
+        assert strategy_named(f"h{DOTTED}ll_climbing") is None
+        assert strategy_named(" HILL_CLIMBING ") is not None
+
     @pytest.mark.parametrize("name", ["", "  ", None, 5, True, ["beam_search"]])
     def test_has_a_name(self, name: Any) -> None:  # noqa: ANN401 - is none
         assert blamed(name, {}) == ["optimizer_type"]
@@ -284,7 +393,8 @@ class TestAStrategy:
 
     @pytest.mark.parametrize("malformed", [5, "beam_width", [], [1], True, 0, ""], ids=repr)
     def test_takes_no_malformed_parameters(self, malformed: object) -> None:
-        assert blamed("beam_search", {"strategy_params": malformed}) == ["strategy_params"]
+        for strategy in ("beam_search", "iterative", "somebody's own"):
+            assert refused(strategy, {"strategy_params": malformed}) == [("strategy_params", "must be an object")]
         assert blamed("beam_search", {"strategy_params": malformed, "beam_width": 1}) == [
             "strategy_params",
             "beam_width",
@@ -293,8 +403,10 @@ class TestAStrategy:
     def test_takes_none_for_no_parameters(self) -> None:
         assert refused("beam_search", {"strategy_params": None, "beam_width": 2}) == []
 
-    def test_that_nobody_knows_takes_anything(self) -> None:
-        assert refused("hill_climbing_2", {"beam_width": math.nan, "strategy_params": 5}) == []
+    @pytest.mark.verifies("PS-VALIDATION-EXPAND-4")
+    def test_that_nobody_knows_takes_any_knob(self) -> None:
+        assert refused("hill_climbing_2", {"beam_width": math.nan, "strategy_params": {"beam_width": "x"}}) == []
+        assert blamed("hill_climbing_2", {"strategy_params": 5}, strict=True) == ["strategy_params", "optimizer_type"]
 
     def test_does_not_look_at_the_knobs_of_another(self) -> None:
         for knob in KNOBS:
@@ -313,11 +425,26 @@ class TestStrict:
     @pytest.mark.parametrize(
         ("strategy", "config", "rule"),
         [
-            ("beam_serach", {}, "is not known; did you mean beam_search?"),
-            ("genetic", {"popluation_size": 4}, "is not known; did you mean population_size?"),
-            ("genetic", {"strategy_params": {"elitsm": 1}}, "is not known; did you mean elitism?"),
-            ("genetic", {"beam_width": 4}, "is not known"),
-            ("genetic", {"strategy_params": {"strategy_params": {}}}, "is not known"),
+            ("beam_serach", {}, "is not known; the nearest name is beam_search"),
+            ("qqqqqqqq", {}, f"is not known; the nearest name is {STRATEGIES[0].name}"),
+            ("genetic", {"elitism" + "-" * 500: 4}, "is not known; the nearest name is elitism"),
+            ("genetic", {"popluation_size": 4}, "is not known; the nearest name is population_size"),
+            ("genetic", {"POPULATION_SIZE": 4}, "is not known; the nearest name is population_size"),
+            ("genetic", {"strategy_params": {"elitsm": 1}}, "is not known; the nearest name is elitism"),
+            ("genetic", {"beam_width": 4}, "is a knob of beam_search, and no knob of genetic"),
+            ("genetic", {"beam_wdth": 4}, "is not known; the nearest name is beam_width, a knob of beam_search"),
+            (
+                "anneal",
+                {"max_trials": 4},
+                "is a knob of hyperparameter and random_search, and no knob of simulated_annealing",
+            ),
+            ("genetic", {"strategy_params": {"strategy_params": {}}}, "is a field at the top, and no knob of genetic"),
+            (
+                "genetic",
+                {"strategy_params": {"max_iteration": 3}},
+                "is not known; the nearest name is max_iterations, a field at the top",
+            ),
+            ("iterative", {"strategy_params": {"elitism": None}}, "is a knob of genetic, and no knob of iterative"),
             (
                 "genetic",
                 {"elitism": 1, "strategy_params": {"elitism": 2}},
@@ -330,11 +457,48 @@ class TestStrict:
         assert [told for _, told in refused(strategy, config, strict=True)] == [rule]
 
     def test_refuses_names_that_are_none_and_tells_a_few_of_many(self) -> None:
-        assert refused("genetic", {5: 1}, strict=True) == [("5", "is not known")]
+        assert refused("iterative", {5: 1}, strict=True) == [("5", f"is not known; the nearest name is {FIELDS[0]}")]
+        with pytest.raises(KnobError, match="a whole number of 16610 bits' is 1: it is not known"):
+            validate_strategy_config("iterative", {10**5_000: 1}, strict=True)  # type: ignore[dict-item]
         with pytest.raises(KnobError, match="and 80 more") as caught:
             validate_strategy_config("genetic", {f"x{number}" * 30: 1 for number in range(100)}, strict=True)
         assert len(caught.value.problems) == 100
+        told = [problem.rule for problem in caught.value.problems]
+        assert all("nearest name" in rule for rule in told[:PROBLEMS_SHOWN])
+        assert set(told[PROBLEMS_SHOWN:]) == {"is not known"}  # nobody reads them, and comparing takes its time
         assert len(str(caught.value)) < 5_000
+
+    @pytest.mark.parametrize(
+        ("strategy", "top", "within"),
+        [
+            ("genetic", {"selection": "RANK"}, {"selection": "rank"}),
+            ("genetic", {"mutation_rate": 1}, {"mutation_rate": 1.0}),
+            ("hyperparameter", {"max_tokens_range": [1, 2]}, {"max_tokens_range": (1, 2)}),
+            ("genetic", {"elitism": 1}, {"elitism": None}),
+        ],
+        ids=["words", "numbers", "lists", "null"],
+    )
+    def test_takes_a_knob_that_is_given_twice_with_one_meaning(
+        self, strategy: str, top: Config, within: Config
+    ) -> None:
+        assert refused(strategy, top | {"strategy_params": within}, strict=True) == []
+
+    def test_refuses_a_second_value_that_is_wrong(self) -> None:
+        config = {"elitism": 1, "strategy_params": {"elitism": True}}
+        assert refused("genetic", config) == []
+        assert told_of("genetic", config, strict=True) == [
+            "elitism is 1: it must be given once, and is True in strategy_params"
+        ]
+
+    @given(name=st.text(max_size=80), nested=st.booleans())
+    def test_always_tells_a_name_that_is_known(self, name: str, *, nested: bool) -> None:
+        config = {"strategy_params": {name: 1}} if nested else {name: 1}
+        for _, rule in refused("iterative", config, strict=True):
+            assert name in {*FIELDS, *NAMES} or any(f"name is {known}" in rule for known in (*FIELDS, *NAMES))
+        for _, rule in refused(f"-{name}", {}, strict=True):
+            assert rule.removeprefix("is not known; the nearest name is ") in {
+                known for one in STRATEGIES for known in (one.name, *one.aliases)
+            }
 
     def test_has_the_fields_of_the_schema(self) -> None:
         assert set(FIELDS) == set(OptimizationConfig.model_fields)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from prompt_studio.optimization import KNOBS, RELATIONS, STRATEGIES, Knob, Strategy
+from tests.conformance.knob_cases import cases
 from tests.repository.requirements import SPECS
 
 PAGE: Final = SPECS / "validation.md"
@@ -16,14 +17,25 @@ MARK: Final = "<!-- From here on the page is generated from the table, by `make 
 
 
 def render() -> str:
-    """The generated part: the strategies, then the knobs and relations of each that has some."""
-    lines = ["", "## Strategies", "", "| name | also | what it does |", "|---|---|---|"]
+    """The generated part: how many there are, the strategies, then the knobs and relations of each that has some."""
+    lines = [*_numbers(), "", "## Strategies", "", "| name | also | what it does |", "|---|---|---|"]
     for one in STRATEGIES:
         meaning = f"{one.meaning} (only where it is switched on)" if one.gated else one.meaning
         lines.append(f"| `{one.name}` | {', '.join(f'`{alias}`' for alias in one.aliases)} | {meaning} |")
     for one in STRATEGIES:
         lines += _of(one)
     return "\n".join(lines) + "\n"
+
+
+def _numbers() -> Iterator[str]:
+    """How many there are of everything that the table has, and of the values that the tests derive from it."""
+    right = [case.right for case in cases()]
+    yield from ("", "## In numbers", "", "| there are | |", "|---|---|")
+    yield f"| strategies | {len(STRATEGIES)} |"
+    yield f"| knobs | {len(KNOBS)} |"
+    yield f"| relations between knobs | {len(RELATIONS)} |"
+    yield f"| right values, each accepted by its knob in `tests/conformance/test_knobs.py` | {right.count(True)} |"
+    yield f"| wrong values, each refused there | {right.count(False)} |"
 
 
 def _of(strategy: Strategy) -> Iterator[str]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from prompt_studio.optimization import KNOBS, RELATIONS
+from prompt_studio.optimization import KNOBS, RELATIONS, STRATEGIES
+from tests.conformance.knob_cases import cases
 from tests.repository import knobs
 
 
@@ -25,6 +26,24 @@ class TestPageOfKnobs:
         )
         assert all(f"| `{knob.name}` |" in page for knob in KNOBS)
         assert all(relation.sentence in page for relation in RELATIONS)
+
+    def test_tells_how_many_there_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def numbers() -> dict[str, int]:
+            rows = knobs.render().partition("|---|---|\n")[2].partition("\n\n")[0].splitlines()
+            return {what.split(",")[0].strip(): int(count) for _, what, count, _ in (row.split("|") for row in rows)}
+
+        there = numbers()
+        assert there | {"right values": 0, "wrong values": 0} == {
+            "strategies": len(STRATEGIES),
+            "knobs": len(KNOBS),
+            "relations between knobs": len(RELATIONS),
+            "right values": 0,
+            "wrong values": 0,
+        }
+        assert there["right values"] > 2 * len(KNOBS)
+        fewer = [case for case in cases() if case.what != "true"]
+        monkeypatch.setattr(knobs, "cases", lambda: iter(fewer))
+        assert numbers() == there | {"wrong values": there["wrong values"] - len(KNOBS)}
 
     def test_says_what_it_has_lost(self) -> None:
         with pytest.raises(ValueError, match="From here on"):

@@ -165,6 +165,7 @@ def test_the_check_of_knobs_is_called_as_it_was() -> None:
     assert all(parameter.default is not inspect.Parameter.empty for parameter in parameters[2:])
     _validate_strategy_config(" Beam_Search ", {"beam_width": 2, "strategy_params": {"max_candidates": 2}})
     _validate_strategy_config("somebody's own", {})
+    _validate_strategy_config("hyperparameter", {"max_tokens_range": (1, 2), "params_to_optimize": ("temperature",)})
     with pytest.raises(HTTPException) as refused:
         _validate_strategy_config("beam_search", {"strategy_params": {"beam_width": 1}})
     assert (refused.value.status_code, "beam_width" in refused.value.detail) == (400, True)

@@ -6,6 +6,7 @@ import pytest
 
 from prompt_studio import JobType, PromptStudioDatabase
 from prompt_studio.storage.patience import Patience
+from tests.conformance.knob_cases import DOTTED
 from tests.web.conftest import Asker
 
 pytestmark = pytest.mark.conformance
@@ -112,6 +113,22 @@ class TestACreate:
             ann.post("/optimizations", {"prompt_id": prompt, "config": wrong}, status=422)
         knob = {"optimizer_type": "beam_search", "strategy_params": {"beam_width": 1}}
         ann.post("/optimizations", {"prompt_id": prompt, "config": knob}, status=400)
+
+    @pytest.mark.verifies("PS-VALIDATION-EXPAND-4")
+    @pytest.mark.parametrize(
+        ("given", "stored"),
+        [
+            (" Somebody's Own ", "somebody's own"),
+            (DOTTED * 255, DOTTED * 255),
+        ],
+        ids=["in ASCII", "in letters that grow"],
+    )
+    def test_of_a_strategy_that_nobody_knows_keeps_its_name(
+        self, ann: Asker, project: int, prompt: int, given: str, stored: str
+    ) -> None:
+        config = {"optimizer_type": given, "target_metric": "accuracy"}
+        body = {"project_id": project, "initial_prompt_id": prompt, "optimization_config": config}
+        assert ann.post("/optimizations/create", body)["data"]["optimization"]["optimizer_type"] == stored
 
     @pytest.mark.verifies("PS-HTTP-5")
     def test_of_a_name_that_is_there_is_a_conflict(self, ann: Asker, project: int, prompt: int) -> None:

@@ -134,7 +134,7 @@ class TestTheServer:
         with served(str(tmp_path / "jobs.db"), users, "--strict") as server:
             body = {"prompt_id": 1, "config": {"optimizer_type": "beam_serach"}}
             answer = httpx2.post(f"{server.url}/optimizations", json=body, headers=HEADERS, timeout=LIMIT_SECONDS)
-            assert "did you mean beam_search" in answer.json()["detail"]
+            assert "the nearest name is beam_search" in answer.json()["detail"]
 
     @pytest.mark.parametrize(
         ("arguments", "code", "said"),

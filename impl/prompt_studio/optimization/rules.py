@@ -1,11 +1,12 @@
 """What a value may be: a handful of rules, each of which has a sentence for people and a type for pydantic.
 
 The types are strict. True is no number, 2.0 is no whole number, and "3" is neither: whoever writes one of these meant
-something else more often than not.
+something else more often than not. A tuple is as good as a list, for callers in Python.
 """
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -16,8 +17,31 @@ from prompt_studio.values import INT64_MAX, TEXT_CHARACTERS_MAX
 TEXTS_MAX: Final = 1_000
 
 
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def folded(text: str) -> str:
+    """The text as names and words are compared: A to Z in lower case, and every other character as it is.
+
+    By all of Unicode's rules the Kelvin sign would be a k, and some capitals would become two characters.
+    """
+    return text.translate(_LOWER)
+
+
+def _folded(value: object) -> object:
+    return folded(value) if isinstance(value, str) else value
+
+
+def _counted(value: object) -> object:
+    """The value if it is a number of Python's own: pydantic takes whatever can be made a float, such as a Decimal."""
+    if not isinstance(value, int | float):
+        raise ValueError("is no number")  # noqa: TRY004 - pydantic reports this one
+    return value
+
+
+def _listed(value: object) -> object:
+    """A tuple as a list: JSON has no other, and callers in Python mean the same by both."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _not_blank(text: str) -> str:
@@ -66,7 +90,7 @@ class Number:
     @property
     def sentence(self) -> str:
         """The rule, as it follows "must be"."""
-        if self.above is None and self.below is None:
+        if self.at_least is not None and self.at_most is not None:
             return f"a finite number{_bounds(self.at_least, self.at_most)}"
         bounds = [
             f"{word} {bound:g}"
@@ -78,13 +102,14 @@ class Number:
             )
             if bound is not None
         ]
-        return f"a finite number, {' and '.join(bounds)}"
+        kind = "a finite number of 64 bits" if self.at_most is None and self.below is None else "a finite number"
+        return f"{kind}, {' and '.join(bounds)}"
 
     @property
     def annotation(self) -> Any:  # noqa: ANN401 - a type form
         """The rule, as pydantic knows it."""
         bounds = Field(ge=self.at_least, le=self.at_most, gt=self.above, lt=self.below)
-        return Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False), bounds]
+        return Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False), bounds, BeforeValidator(_counted)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +127,7 @@ class Word:
     def annotation(self) -> Any:  # noqa: ANN401 - a type form
         """The rule, as pydantic knows it."""
         pattern = f"^({'|'.join(self.words)})$"
-        return Annotated[str, Strict(), BeforeValidator(_lower), StringConstraints(pattern=pattern)]
+        return Annotated[str, Strict(), BeforeValidator(_folded), StringConstraints(pattern=pattern)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +137,7 @@ class Text:
     @property
     def sentence(self) -> str:
         """The rule, as it follows "must be"."""
-        return f"a text that is not empty, of at most {TEXT_CHARACTERS_MAX} characters"
+        return f"a text that is not blank, of at most {TEXT_CHARACTERS_MAX} characters"
 
     @property
     def annotation(self) -> Any:  # noqa: ANN401 - a type form
@@ -127,12 +152,12 @@ class Texts:
     @property
     def sentence(self) -> str:
         """The rule, as it follows "must be"."""
-        return f"a list of texts, none of them empty, with 1 to {TEXTS_MAX:,} in it"
+        return f"a list of 1 to {TEXTS_MAX:,} texts, none of them blank or above {TEXT_CHARACTERS_MAX} characters"
 
     @property
     def annotation(self) -> Any:  # noqa: ANN401 - a type form
         """The rule, as pydantic knows it."""
-        return Annotated[list[_Text], Strict(), Field(min_length=1, max_length=TEXTS_MAX)]
+        return Annotated[list[_Text], Strict(), Field(min_length=1, max_length=TEXTS_MAX), BeforeValidator(_listed)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +176,8 @@ class Span:
     def annotation(self) -> Any:  # noqa: ANN401 - a type form
         """The rule, as pydantic knows it."""
         within = Field(ge=self.at_least, le=self.at_most)
-        return Annotated[
-            list[Annotated[int, Strict(), within]], Strict(), Field(min_length=2, max_length=2), AfterValidator(_rising)
-        ]
+        pair = Annotated[list[Annotated[int, Strict(), within]], Strict(), Field(min_length=2, max_length=2)]
+        return Annotated[pair, AfterValidator(_rising), BeforeValidator(_listed)]
 
 
 Rule = Whole | Number | Word | Text | Texts | Span

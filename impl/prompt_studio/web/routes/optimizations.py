@@ -15,6 +15,7 @@ from prompt_studio.jobs import JobRow, JobType
 from prompt_studio.optimization import RELATIONS, STRATEGIES, KnobError, Strategy, validate_strategy_config
 from prompt_studio.optimization.gates import switched_on_here
 from prompt_studio.optimization.knobs import Choice
+from prompt_studio.optimization.rules import folded
 from prompt_studio.optimization.validation import knobs_of, strategy_named
 from prompt_studio.web.answers import Page, PathId, creates, refusals
 from prompt_studio.web.edge import Database, Here
@@ -162,7 +163,7 @@ def _first_job(database: PromptStudioDatabase, optimization_id: int) -> JobRow:
 def _stored(optimizer_type: str) -> str:
     """The strategy's own name, whichever of its names was given; a name that nobody knows as it is."""
     known = strategy_named(optimizer_type)
-    return optimizer_type.strip().lower() if known is None else known.name
+    return folded(optimizer_type.strip()) if known is None else known.name
 
 
 @router.get("/strategies", responses=refusals())
