@@ -113,6 +113,40 @@ class TestACreate:
         knob = {"optimizer_type": "beam_search", "strategy_params": {"beam_width": 1}}
         ann.post("/optimizations", {"prompt_id": prompt, "config": knob}, status=400)
 
+    @pytest.mark.verifies("PS-VALIDATION-EXPAND-3")
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"strategy_params": {"models_to_test": ["a", "b"]}},
+            {"models_to_test": ["a", "b"]},
+            {"models_to_test": ["a"], "strategy_params": {"models_to_test": ["b"]}},
+            {"models_to_test": ["a"], "strategy_params": None},
+            {"models_to_test": ["a"], "strategy_params": {"budget_limit": 5, "target_value": None, "strategy_params": 1}},
+        ],
+        ids=repr,
+    )
+    def test_of_an_optimization_keeps_a_configuration_that_can_be_sent_again(
+        self, ann: Asker, project: int, prompt: int, given: dict[str, Any]
+    ) -> None:
+        long = {"project_id": project, "initial_prompt_id": prompt}
+        config = {"optimizer_type": "grid_search", "target_metric": "accuracy"} | given
+        made = ann.post("/optimizations/create", long | {"optimization_config": config})["data"]["optimization"]
+        kept = made["optimization_config"]
+        assert {name: kept[name] for name in config} == config
+        again = ann.post("/optimizations/create", long | {"optimization_config": kept})["data"]["optimization"]
+        assert again["optimization_config"] == kept
+        job = ann.post("/optimizations", {"prompt_id": prompt, "config": kept}, status=200)
+        assert job["status"] == "queued"
+
+    @pytest.mark.verifies("PS-VALIDATION-EXPAND-3")
+    def test_of_an_optimization_takes_no_null_that_hides_a_knob(self, ann: Asker, project: int, prompt: int) -> None:
+        hidden = {"models_to_test": None, "strategy_params": {"models_to_test": ["a"]}}
+        config = {"optimizer_type": "grid_search", "target_metric": "accuracy"} | hidden
+        body = {"project_id": project, "initial_prompt_id": prompt, "optimization_config": config}
+        assert "hidden by the null" in ann.post("/optimizations/create", body, status=400)["detail"]
+        short = {"prompt_id": prompt, "config": config}
+        assert "hidden by the null" in ann.post("/optimizations", short, status=400)["detail"]
+
     @pytest.mark.verifies("PS-HTTP-5")
     def test_of_a_name_that_is_there_is_a_conflict(self, ann: Asker, project: int, prompt: int) -> None:
         del prompt

@@ -138,7 +138,7 @@ def _created(
     payload: Mapping[str, Any],
     **columns: Any,  # noqa: ANN401 - what only one of the two forms can say
 ) -> OptimizationRow:
-    config = wanted.model_dump(mode="json")
+    config = wanted.stored()
     made = create.database.create_optimization(
         project_id=prompt["project_id"],
         initial_prompt_id=prompt["id"],
