@@ -1,5 +1,6 @@
 """Creates over HTTP: what they make, that a key makes it once, and in which order they are refused."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -121,7 +122,10 @@ class TestACreate:
             {"models_to_test": ["a", "b"]},
             {"models_to_test": ["a"], "strategy_params": {"models_to_test": ["b"]}},
             {"models_to_test": ["a"], "strategy_params": None},
-            {"models_to_test": ["a"], "strategy_params": {"budget_limit": 5, "target_value": None, "strategy_params": 1}},
+            {
+                "models_to_test": ["a"],
+                "strategy_params": {"budget_limit": 5, "target_value": None, "strategy_params": 1},
+            },
         ],
         ids=repr,
     )
@@ -216,6 +220,46 @@ class TestAKey:
         made = told["id"] if path == "/projects" else told.get("data", told).get("id", project)
         database.delete_project(made if path.startswith("/projects") else project, hard_delete=True)
         assert "not there any more" in ann.post(path, body, key="k", status=410)["detail"]
+
+    @pytest.mark.verifies("PS-HTTP-4")
+    def test_tells_nothing_of_what_was_given_to_another_user(
+        self, ann: Asker, by_hand: Callable[[str], None], create: tuple[str, dict[str, Any], int]
+    ) -> None:
+        path, body, status = create
+        ann.post(path, body, key="k", status=status)
+        by_hand("UPDATE prompt_studio_projects SET user_id = 'bob'")
+        answer = ann.ask("POST", path, key="k", json=body)
+        assert (answer.status_code, "not there any more" in answer.json()["detail"]) == (410, True)
+        assert "Idempotency-Replayed" not in answer.headers
+        by_hand("UPDATE prompt_studio_projects SET user_id = 'ann', deleted = '1'")  # hers again, but hidden
+        again = ann.ask("POST", path, key="k", json=body)
+        assert (again.status_code, again.headers["Idempotency-Replayed"]) == (status, "true")
+
+    @pytest.mark.verifies("PS-HTTP-4")
+    @pytest.mark.parametrize("looked_for", [True, False], ids=["looked for", "met at the create"])
+    def test_tells_nothing_of_what_never_was_the_users(  # noqa: PLR0913 - there is as much as there is
+        self,
+        ann: Asker,
+        bob: Asker,
+        database: PromptStudioDatabase,
+        monkeypatch: pytest.MonkeyPatch,
+        create: tuple[str, dict[str, Any], int],
+        *,
+        looked_for: bool,
+    ) -> None:
+        path, body, _ = create
+        project = bob.post("/projects/", {"name": "his"})["data"]["id"]
+        prompt = bob.post("/prompts/create", {"project_id": project, "name": "his"})["data"]["id"]
+        his = {"projects": project, "prompts": prompt, "optimizations": 0}
+        optimization = body_of("optimization", project, prompt)
+        his["optimizations"] = bob.post(*optimization[:2])["data"]["optimization"]["id"]
+        kind = path.split("/")[1]
+        database.record_idempotency(kind.removesuffix("s"), "k", his[kind], "ann")
+        if not looked_for:  # as if it had been recorded between the look and the create
+            monkeypatch.setattr(PromptStudioDatabase, "lookup_created", lambda *_, **__: None)
+        answer = ann.ask("POST", path, key="k", json=body)
+        assert (answer.status_code, "not there any more" in answer.json()["detail"]) == (410, True)
+        assert "Idempotency-Replayed" not in answer.headers
 
     def test_that_was_recorded_by_hand_stands_for_its_entity(
         self, ann: Asker, database: PromptStudioDatabase, project: int

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -77,8 +78,9 @@ def _validate_strategy_config(
         raise ProblemError(400, str(error)) from error
 
 
-def _replayed(create: Creation) -> OptimizationRow | None:
-    return create.replayed("optimization", create.database.get_optimization)
+def _made_once(create: Creation, make: Callable[[Creation], OptimizationRow]) -> OptimizationRow:
+    find = partial(create.database.get_optimization, include_deleted=True, user_id=create.user)
+    return create.made_once("optimization", find, make)
 
 
 @router.post(
@@ -90,7 +92,7 @@ def _replayed(create: Creation) -> OptimizationRow | None:
 def create_optimization(create: Create) -> StudioEnvelope[StudioMade]:
     """Make an optimization and its job; with an idempotency key, once."""
     with create.database.one_patience():
-        made = _replayed(create) or _made(create)
+        made = _made_once(create, _made)
     job = made.get("job")  # a replay makes none
     told = StudioMade(optimization=StudioOptimization.model_validate(made), job_id=None if job is None else job["id"])
     return StudioEnvelope(data=told)
@@ -113,7 +115,7 @@ def create_simple_optimization(create: Create) -> StudioJobState:
     """Make an optimization of a prompt, in the short form, and answer with its job."""
     create = replace(create, operation=SHORT_FORM)
     with create.database.one_patience():
-        made = _replayed(create) or _simply_made(create)
+        made = _made_once(create, _simply_made)
         # The short form's answer is a job, so a repeated request is told the one that the first made.
         job = made.get("job") or _first_job(create.database, made["id"])
     return StudioJobState(id=job["id"], status=job["status"])
@@ -139,7 +141,7 @@ def _created(
     **columns: Any,  # noqa: ANN401 - what only one of the two forms can say
 ) -> OptimizationRow:
     config = wanted.stored()
-    made = create.database.create_optimization(
+    return create.database.create_optimization(
         project_id=prompt["project_id"],
         initial_prompt_id=prompt["id"],
         optimizer_type=_stored(wanted.optimizer_type),
@@ -149,7 +151,6 @@ def _created(
         operation=create.operation,
         **{"name": None, **columns, **create.once},
     )
-    return create.answered(made)
 
 
 def _first_job(database: PromptStudioDatabase, optimization_id: int) -> JobRow:
