@@ -41,10 +41,11 @@ async def checked_user(named: Annotated[object, Depends(user_of_request)]) -> st
         ProblemError: 401, nobody was named, or a name that no user can have. To the library None is everybody.
     """
     try:
-        user = values.user(str(named).strip()) if isinstance(named, str | int) and not isinstance(named, bool) else None
+        user = values.user(str(named)) if isinstance(named, str | int) and not isinstance(named, bool) else None
     except InputError:
         user = None
-    if not user:
+    # Refused and not mended: "ann " is somebody else than "ann" to whoever named them.
+    if not user or user != user.strip():
         raise ProblemError(401, "a valid user is needed", headers=_CHALLENGE)  # impl: PS-HTTP-1
     return user
 
