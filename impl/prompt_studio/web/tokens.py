@@ -20,7 +20,7 @@ class Users:
         """Take tokens and the user of each.
 
         Raises:
-            InputError: a token is too short to be a secret, or a user's name is empty, too long, or has spaces around it.
+            InputError: a token is too short to be a secret, or a user is empty, too long, or has spaces around it.
         """
         for token, user in tokens.items():
             if len(token) < TOKEN_CHARACTERS_MIN or not token.isascii():
