@@ -280,6 +280,24 @@ class TestAKey:
             ann.post(first[0], both, key=f"k{number}", status=first[1])
             assert rows(database, project) == made
 
+    @pytest.mark.verifies("PS-HTTP-3")
+    def test_of_the_short_form_stands_for_the_job_that_it_made(
+        self, ann: Asker, database: PromptStudioDatabase, prompt: int
+    ) -> None:
+        body = {"prompt_id": prompt, "config": {}}
+        first = ann.post("/optimizations", body, key="k", status=200)
+        job = database.get_job(first["id"])
+        assert job is not None
+        younger = database.create_job("optimization", job["entity_id"], job["payload"], priority=9)
+        assert ann.post("/optimizations", body, key="k", status=200) == first
+        database.update_job_status(first["id"], "cancelled")
+        assert ann.post("/optimizations", body, key="k", status=200) == {"id": first["id"], "status": "cancelled"}
+        assert database.cleanup_jobs(0) == 1
+        gone = ann.post("/optimizations", body, key="k", status=410)["detail"]
+        assert f"optimization {job['entity_id']} is not there any more: ask for the optimization" in gone
+        assert ann.get(f"/optimizations/get/{job['entity_id']}")["data"]["status"] == "pending"
+        assert [one["id"] for one in database.list_jobs()] == [younger["id"]]
+
     def test_of_a_project_is_the_same_with_the_slash_and_without(self, ann: Asker) -> None:
         made = ann.post("/projects/", {"name": "x"}, key="k")["data"]
         assert ann.post("/projects", {"name": "x"}, key="k") == made

@@ -13,7 +13,7 @@ from prompt_studio.entities import (
     OptimizationStatus,
 )
 from prompt_studio.errors import TransientConflict
-from prompt_studio.jobs import JobRow
+from prompt_studio.jobs import JobRow, uuid_made_with
 from prompt_studio.storage.dialect import Row
 from prompt_studio.storage.entity_operations import EntityOperations, Page
 from prompt_studio.storage.entity_rows import iteration_row, optimization_row
@@ -81,7 +81,7 @@ class OptimizationOperations(EntityOperations, JobOperations):
             needs = f"there is no prompt {new.initial_prompt_id} in a project {new.project_id}"
             row = self._inserted(session, "create_optimization", asdict(new), optimization_row, needs=needs)
             if job is not None:
-                row["job"] = self._new_job(session, replace(job, entity_id=row["id"]))
+                row["job"] = self._new_job(session, replace(job, entity_id=row["id"]), uuid_made_with(row["uuid"]))
             return row["id"], row
 
         def find(session: Session, optimization_id: int) -> OptimizationRow | None:

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.entities import JobRequest, OptimizationRow, OptimizationStatus, PromptWithProjectRow
 from prompt_studio.errors import EntityGone
-from prompt_studio.jobs import JobRow, JobType
+from prompt_studio.jobs import JobRow, uuid_made_with
 from prompt_studio.optimization import RELATIONS, STRATEGIES, KnobError, Strategy, validate_strategy_config
 from prompt_studio.optimization.gates import switched_on_here
 from prompt_studio.optimization.knobs import Choice
@@ -117,7 +117,7 @@ def create_simple_optimization(create: Create) -> StudioJobState:
     with create.database.one_patience():
         made = _made_once(create, _simply_made)
         # The short form's answer is a job, so a repeated request is told the one that the first made.
-        job = made.get("job") or _first_job(create.database, made["id"])
+        job = made.get("job") or _job_made_with(create.database, made)
     return StudioJobState(id=job["id"], status=job["status"])
 
 
@@ -153,11 +153,14 @@ def _created(
     )
 
 
-def _first_job(database: PromptStudioDatabase, optimization_id: int) -> JobRow:
-    jobs = database.list_jobs_for_entity(JobType.OPTIMIZATION, optimization_id, limit=1)
-    if not jobs:
-        raise EntityGone(f"the job of optimization {optimization_id} is not there any more")
-    return jobs[0]
+def _job_made_with(database: PromptStudioDatabase, made: OptimizationRow) -> JobRow:
+    job = database.get_job_by_uuid(uuid_made_with(made["uuid"]))  # impl: PS-HTTP-3
+    if job is None:
+        raise EntityGone(
+            f"the job that was made with optimization {made['id']} is not there any more: ask for the optimization, "
+            "or use a new key to make another"
+        )
+    return job
 
 
 def _stored(optimizer_type: str) -> str:
