@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NotRequired, TypedDict
+from uuid import UUID, uuid5
+
+_MADE_WITH: Final = UUID("5bd2f1c6-0d0e-4b57-9d5a-6f0c8a7e3b41")
 
 
 class JobType(StrEnum):
@@ -32,6 +35,14 @@ class JobStatus(StrEnum):
 
 TERMINAL: Final = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 """The statuses of a job that nobody works on any more."""
+
+
+def uuid_made_with(optimization_uuid: str) -> str:
+    """The uuid of the job that is made together with an optimization, so that each finds the other.
+
+    An optimization may get more jobs, and the first may be cleaned up: its age does not tell which it was.
+    """
+    return str(uuid5(_MADE_WITH, str(optimization_uuid)))
 
 
 class ClosedBy(StrEnum):

@@ -80,12 +80,18 @@ class OptimizationCalls(Facade):
         once = Wish(idempotency_key, user_id, request, operation).once("optimization", asdict(new) | given)
         return self._answer("optimization", self._store.create_optimization(new, once, wanted))
 
-    def get_optimization(self, optimization_id: int, *, user_id: str | None = None) -> OptimizationRow | None:
+    def get_optimization(
+        self, optimization_id: int, *, user_id: str | None = None, include_deleted: bool = False
+    ) -> OptimizationRow | None:
         """The optimization with this id, or None.
 
-        With a user only if its project is his and was not deleted.
+        With a user only if its project is his and was not deleted, unless deleted ones are asked for, too.
         """
-        return self._store.get_optimization(values.row_id("optimization_id", optimization_id), values.user(user_id))
+        return self._store.get_optimization(
+            values.row_id("optimization_id", optimization_id),
+            include_deleted=values.flag("include_deleted", include_deleted),
+            user_id=values.user(user_id),
+        )
 
     def get_optimization_job(self, job_id: int, user_id: str) -> JobRow | None:
         """The job with this id, if it is one of an optimization in a project of this user's; or None."""

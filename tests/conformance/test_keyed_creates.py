@@ -155,7 +155,7 @@ class TestAKeyedCreate:
     def test_takes_any_request_for_a_key_that_was_recorded_by_hand(
         self, database: PromptStudioDatabase, kind: Kind, make: Create
     ) -> None:
-        made = make("a")
+        made = make("a", user_id="ann")
         database.record_idempotency(kind.entity_type, "k", made["id"], kind.owner("ann"))
         for name in ("b", "c"):
             assert make(name, idempotency_key="k", user_id="ann")["id"] == made["id"]
@@ -172,6 +172,16 @@ class TestAKeyedCreate:
         with pytest.raises(IdempotencyMismatch):
             make("b", idempotency_key="k")
         assert rows.ids() == []
+
+    @pytest.mark.verifies("PS-IDEMPOTENCY-PG-8")
+    def test_gives_no_user_the_project_of_another(self, database: PromptStudioDatabase, raw: Door) -> None:
+        his = database.create_project("his", user_id="bob")
+        database.record_idempotency("project", "by hand", his["id"], "ann")
+        database.create_project("hers", user_id="ann", idempotency_key="k")
+        raw.execute("UPDATE prompt_studio_projects SET user_id = 'eve' WHERE name = 'hers'")
+        for name, key in (("any", "by hand"), ("hers", "k")):
+            with pytest.raises(EntityGone, match=f"'{key}' stands for project"):
+                database.create_project(name, user_id="ann", idempotency_key=key)
 
     @pytest.mark.parametrize("key", ["", "k" * 256, "a\0b", "\ud800", 7, b"k"], ids=repr)
     @pytest.mark.verifies("PS-INPUT-2")

@@ -1,10 +1,12 @@
 """An application on each store, and users who ask it."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, Final
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
@@ -120,6 +122,21 @@ def served(location: Location, places: Places) -> Served:
 @pytest.fixture
 def database(served: Served) -> PromptStudioDatabase:
     return served.database
+
+
+@pytest.fixture
+def by_hand(served: Served) -> Callable[[str], None]:
+    """Runs a statement as somebody else may, who is not asked what it means."""
+
+    def run(statement: str) -> None:
+        if served.address.startswith("postgresql"):
+            with psycopg.connect(served.address) as server:
+                server.execute(statement.encode())
+        else:
+            with closing(sqlite3.connect(served.address)) as file, file:
+                file.execute(statement)
+
+    return run
 
 
 @pytest.fixture

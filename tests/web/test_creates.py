@@ -1,5 +1,6 @@
 """Creates over HTTP: what they make, that a key makes it once, and in which order they are refused."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -130,6 +131,43 @@ class TestACreate:
         body = {"project_id": project, "initial_prompt_id": prompt, "optimization_config": config}
         assert ann.post("/optimizations/create", body)["data"]["optimization"]["optimizer_type"] == stored
 
+    @pytest.mark.verifies("PS-VALIDATION-EXPAND-3")
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"strategy_params": {"models_to_test": ["a", "b"]}},
+            {"models_to_test": ["a", "b"]},
+            {"models_to_test": ["a"], "strategy_params": {"models_to_test": ["b"]}},
+            {"models_to_test": ["a"], "strategy_params": None},
+            {
+                "models_to_test": ["a"],
+                "strategy_params": {"budget_limit": 5, "target_value": None, "strategy_params": 1},
+            },
+        ],
+        ids=repr,
+    )
+    def test_of_an_optimization_keeps_a_configuration_that_can_be_sent_again(
+        self, ann: Asker, project: int, prompt: int, given: dict[str, Any]
+    ) -> None:
+        long = {"project_id": project, "initial_prompt_id": prompt}
+        config = {"optimizer_type": "grid_search", "target_metric": "accuracy"} | given
+        made = ann.post("/optimizations/create", long | {"optimization_config": config})["data"]["optimization"]
+        kept = made["optimization_config"]
+        assert {name: kept[name] for name in config} == config
+        again = ann.post("/optimizations/create", long | {"optimization_config": kept})["data"]["optimization"]
+        assert again["optimization_config"] == kept
+        job = ann.post("/optimizations", {"prompt_id": prompt, "config": kept}, status=200)
+        assert job["status"] == "queued"
+
+    @pytest.mark.verifies("PS-VALIDATION-EXPAND-3")
+    def test_of_an_optimization_takes_no_null_that_hides_a_knob(self, ann: Asker, project: int, prompt: int) -> None:
+        hidden = {"models_to_test": None, "strategy_params": {"models_to_test": ["a"]}}
+        config = {"optimizer_type": "grid_search", "target_metric": "accuracy"} | hidden
+        body = {"project_id": project, "initial_prompt_id": prompt, "optimization_config": config}
+        assert "hidden by the null" in ann.post("/optimizations/create", body, status=400)["detail"]
+        short = {"prompt_id": prompt, "config": config}
+        assert "hidden by the null" in ann.post("/optimizations", short, status=400)["detail"]
+
     @pytest.mark.verifies("PS-HTTP-5")
     def test_of_a_name_that_is_there_is_a_conflict(self, ann: Asker, project: int, prompt: int) -> None:
         del prompt
@@ -200,6 +238,46 @@ class TestAKey:
         database.delete_project(made if path.startswith("/projects") else project, hard_delete=True)
         assert "not there any more" in ann.post(path, body, key="k", status=410)["detail"]
 
+    @pytest.mark.verifies("PS-HTTP-4")
+    def test_tells_nothing_of_what_was_given_to_another_user(
+        self, ann: Asker, by_hand: Callable[[str], None], create: tuple[str, dict[str, Any], int]
+    ) -> None:
+        path, body, status = create
+        ann.post(path, body, key="k", status=status)
+        by_hand("UPDATE prompt_studio_projects SET user_id = 'bob'")
+        answer = ann.ask("POST", path, key="k", json=body)
+        assert (answer.status_code, "not there any more" in answer.json()["detail"]) == (410, True)
+        assert "Idempotency-Replayed" not in answer.headers
+        by_hand("UPDATE prompt_studio_projects SET user_id = 'ann', deleted = '1'")  # hers again, but hidden
+        again = ann.ask("POST", path, key="k", json=body)
+        assert (again.status_code, again.headers["Idempotency-Replayed"]) == (status, "true")
+
+    @pytest.mark.verifies("PS-HTTP-4")
+    @pytest.mark.parametrize("looked_for", [True, False], ids=["looked for", "met at the create"])
+    def test_tells_nothing_of_what_never_was_the_users(  # noqa: PLR0913 - there is as much as there is
+        self,
+        ann: Asker,
+        bob: Asker,
+        database: PromptStudioDatabase,
+        monkeypatch: pytest.MonkeyPatch,
+        create: tuple[str, dict[str, Any], int],
+        *,
+        looked_for: bool,
+    ) -> None:
+        path, body, _ = create
+        project = bob.post("/projects/", {"name": "his"})["data"]["id"]
+        prompt = bob.post("/prompts/create", {"project_id": project, "name": "his"})["data"]["id"]
+        his = {"projects": project, "prompts": prompt, "optimizations": 0}
+        optimization = body_of("optimization", project, prompt)
+        his["optimizations"] = bob.post(*optimization[:2])["data"]["optimization"]["id"]
+        kind = path.split("/")[1]
+        database.record_idempotency(kind.removesuffix("s"), "k", his[kind], "ann")
+        if not looked_for:  # as if it had been recorded between the look and the create
+            monkeypatch.setattr(PromptStudioDatabase, "lookup_created", lambda *_, **__: None)
+        answer = ann.ask("POST", path, key="k", json=body)
+        assert (answer.status_code, "not there any more" in answer.json()["detail"]) == (410, True)
+        assert "Idempotency-Replayed" not in answer.headers
+
     def test_that_was_recorded_by_hand_stands_for_its_entity(
         self, ann: Asker, database: PromptStudioDatabase, project: int
     ) -> None:
@@ -218,6 +296,24 @@ class TestAKey:
             assert "another request" in ann.post(second[0], both, key=f"k{number}", status=422)["detail"]
             ann.post(first[0], both, key=f"k{number}", status=first[1])
             assert rows(database, project) == made
+
+    @pytest.mark.verifies("PS-HTTP-3")
+    def test_of_the_short_form_stands_for_the_job_that_it_made(
+        self, ann: Asker, database: PromptStudioDatabase, prompt: int
+    ) -> None:
+        body = {"prompt_id": prompt, "config": {}}
+        first = ann.post("/optimizations", body, key="k", status=200)
+        job = database.get_job(first["id"])
+        assert job is not None
+        younger = database.create_job("optimization", job["entity_id"], job["payload"], priority=9)
+        assert ann.post("/optimizations", body, key="k", status=200) == first
+        database.update_job_status(first["id"], "cancelled")
+        assert ann.post("/optimizations", body, key="k", status=200) == {"id": first["id"], "status": "cancelled"}
+        assert database.cleanup_jobs(0) == 1
+        gone = ann.post("/optimizations", body, key="k", status=410)["detail"]
+        assert f"optimization {job['entity_id']} is not there any more: ask for the optimization" in gone
+        assert ann.get(f"/optimizations/get/{job['entity_id']}")["data"]["status"] == "pending"
+        assert [one["id"] for one in database.list_jobs()] == [younger["id"]]
 
     def test_of_a_project_is_the_same_with_the_slash_and_without(self, ann: Asker) -> None:
         made = ann.post("/projects/", {"name": "x"}, key="k")["data"]

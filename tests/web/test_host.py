@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, FastAPI, Header, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
+from fastapi.security import HTTPBearer
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from prompt_studio import InputError, PromptStudioDatabase
-from prompt_studio.web import include_routes, user_of_request, watching
+from prompt_studio.web import Users, include_routes, user_of_request, watching
 from prompt_studio.web.routes.optimizations import _validate_strategy_config
 from tests.harness.locations import LOCATIONS, Location
-from tests.web.conftest import PREFIX
+from tests.web.conftest import PREFIX, TOKENS
 
 pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-HTTP-6")]
 
@@ -59,12 +60,14 @@ def a_host() -> FastAPI:
     for kind in (HTTPException, RequestValidationError, InputError, LookupError, NobodyHereError, Exception):
         app.add_exception_handler(kind, said)
 
+    bearer = HTTPBearer(auto_error=False, description="the host's", bearerFormat="JWT")
+
     @app.get("/health")
     def health() -> str:
         return "the host's"
 
     @app.post("/own/projects", responses={404: {"model": Problem}})
-    def own(project: Project, number: int = 1) -> Project:
+    def own(project: Project, _: Annotated[object, Depends(bearer)], number: int = 1) -> Project:
         if number == 2:
             raise InputError("own")
         if number == 3:
@@ -101,13 +104,26 @@ class TestAHost:
             assert (answer.status_code, answer.text) == (499, f"host: {kind}")
         assert asked.get("/metrics").json() == {"detail": "Not Found"}
 
-    def test_keeps_the_names_of_its_description(self, host: FastAPI) -> None:
+    @pytest.mark.parametrize("users", [None, Users(TOKENS)], ids=["the host's users", "users of ours"])
+    def test_keeps_the_names_of_its_description(self, database: PromptStudioDatabase, users: Users | None) -> None:
+        host = a_host()
+        include_routes(host, database, users)
         own, alone = host.openapi(), a_host().openapi()
-        schemas = own["components"]["schemas"]
-        assert {name: schema for name, schema in schemas.items() if not name.startswith("Studio")} == (
-            alone["components"]["schemas"]
-        )
+        kept = {
+            kind: {name: told for name, told in named.items() if not name.startswith("Studio")}
+            for kind, named in own["components"].items()
+        }
+        assert kept == alone["components"]
         assert {path: told for path, told in own["paths"].items() if not path.startswith(PREFIX)} == alone["paths"]
+        secured = {
+            name
+            for path, operations in own["paths"].items()
+            if path.startswith(PREFIX)
+            for operation in operations.values()
+            for scheme in operation.get("security", ())
+            for name in scheme
+        }
+        assert secured == (set() if users is None else {"StudioBearer"})
 
     def test_has_problems_for_answers_of_these_routes_alone(self, asked: TestClient) -> None:
         headers = {"X-User": "eve"}

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-HTTP-5")]
 
 EXAMPLES = 4
 MANY = 200
+IDS = ("project_id", "prompt_id", "optimization_id", "job_id")
 
 
 @pytest.mark.untraced
@@ -70,6 +71,24 @@ def test_headers_are_described_where_they_are(database: PromptStudioDatabase) ->
         ("/optimizations", "200"),
     }
     assert {status for *_, status, name in has if name == "Retry-After"} == {"409", "503"}
+
+
+@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+def test_numbers_are_described_with_their_limits(database: PromptStudioDatabase) -> None:
+    told = create_app(database, Users(TOKENS)).openapi()["paths"]
+    limits = {
+        (path.removeprefix(PREFIX), parameter["name"]): (schema.get("minimum"), schema.get("maximum"))
+        for path, operations in told.items()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", ())
+        if (schema := parameter["schema"]).get("type") == "integer"
+    }
+    assert {name for _, name in limits} == {*IDS, "page", "per_page", "warn_seconds"}
+    expected = {"page": (1, 2**31 - 1), "per_page": (1, 1_000), "warn_seconds": (1, 3_600)}
+    assert limits == {(path, name): expected.get(name, (1, 2**63 - 1)) for path, name in limits}
+    # Nothing that a schema says is said by words that JSON Schema does not have.
+    assert "'ge'" not in str(told)
+    assert "'le'" not in str(told)
 
 
 @pytest.mark.untraced

@@ -46,6 +46,11 @@ class TestAFile:
         with pytest.raises(InputError, match=said):
             Users.read(path)
 
+    @pytest.mark.parametrize("user", ["", " ", "ann ", "\tann"], ids=repr)
+    def test_names_nobody_who_could_not_ask(self, user: str) -> None:
+        with pytest.raises(InputError, match="no spaces around"):
+            Users({"0123456789abcdef": user})
+
 
 class TestAHost:
     def test_says_by_itself_who_asks(self, database: PromptStudioDatabase) -> None:
@@ -59,7 +64,9 @@ class TestAHost:
             made = client.post("/api/v1/prompt-studio/projects", headers={"X-User": "eve"}, json={"name": "x"})
             assert (made.status_code, made.json()["user_id"]) == (201, "eve")
 
-    @pytest.mark.parametrize("named", [None, "", " ", "x" * 256, "\0", True, 1.5, ["ann"]], ids=repr)
+    @pytest.mark.parametrize(
+        "named", [None, "", " ", "ann ", " ann", "ann\n", "\u00a0ann", "x" * 256, "\0", True, 1.5, ["ann"]], ids=repr
+    )
     def test_that_names_nobody_lets_nobody_in(self, database: PromptStudioDatabase, named: object) -> None:
         database.create_project("secret", user_id="ann")
         app = FastAPI()

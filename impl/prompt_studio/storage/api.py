@@ -83,7 +83,9 @@ class OptimizationStore(Protocol):
     def create_optimization(self, new: NewOptimization, once: Once | None, job: NewJob | None) -> Made[OptimizationRow]:
         """A new optimization and its job, once for each key."""
 
-    def get_optimization(self, optimization_id: int, user_id: str | None) -> OptimizationRow | None:
+    def get_optimization(
+        self, optimization_id: int, *, include_deleted: bool, user_id: str | None
+    ) -> OptimizationRow | None:
         """One optimization."""
 
     def get_optimization_job(self, job_id: int, user_id: str) -> JobRow | None:

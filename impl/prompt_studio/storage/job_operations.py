@@ -55,9 +55,9 @@ class JobOperations(KeyedCreates):
 
         return self._made(once, create, find, alone=True)
 
-    def _new_job(self, session: Session, new: NewJob) -> JobRow:
+    def _new_job(self, session: Session, new: NewJob, job_uuid: str | None = None) -> JobRow:
         parameters = {
-            "uuid": str(uuid.uuid4()),
+            "uuid": job_uuid or str(uuid.uuid4()),
             "job_type": new.job_type,
             "entity_id": new.entity_id,
             "project_id": new.project_id,

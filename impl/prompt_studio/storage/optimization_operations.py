@@ -13,7 +13,7 @@ from prompt_studio.entities import (
     OptimizationStatus,
 )
 from prompt_studio.errors import TransientConflict
-from prompt_studio.jobs import JobRow
+from prompt_studio.jobs import JobRow, uuid_made_with
 from prompt_studio.storage.dialect import Row
 from prompt_studio.storage.entity_operations import EntityOperations, Page
 from prompt_studio.storage.entity_rows import iteration_row, optimization_row
@@ -81,11 +81,11 @@ class OptimizationOperations(EntityOperations, JobOperations):
             needs = f"there is no prompt {new.initial_prompt_id} in a project {new.project_id}"
             row = self._inserted(session, "create_optimization", asdict(new), optimization_row, needs=needs)
             if job is not None:
-                row["job"] = self._new_job(session, replace(job, entity_id=row["id"]))
+                row["job"] = self._new_job(session, replace(job, entity_id=row["id"]), uuid_made_with(row["uuid"]))
             return row["id"], row
 
         def find(session: Session, optimization_id: int) -> OptimizationRow | None:
-            anybodys = {"optimization_id": optimization_id, "user_id": None}
+            anybodys = {"optimization_id": optimization_id, "include_deleted": True, "user_id": None}
             row = self._one(session, "get_optimization", anybodys, optimization_row)
             if row is not None and job is not None:
                 row["job"] = None
@@ -93,9 +93,11 @@ class OptimizationOperations(EntityOperations, JobOperations):
 
         return self._made(once, create, find, alone=job is None)
 
-    def get_optimization(self, optimization_id: int, user_id: str | None) -> OptimizationRow | None:
-        """The optimization with this id; of a user's projects that were not deleted, if one is named."""
-        parameters = {"optimization_id": optimization_id, "user_id": user_id}
+    def get_optimization(
+        self, optimization_id: int, *, include_deleted: bool, user_id: str | None
+    ) -> OptimizationRow | None:
+        """The optimization with this id; of a user's projects, if one is named, deleted ones only where they count."""
+        parameters = {"optimization_id": optimization_id, "include_deleted": include_deleted, "user_id": user_id}
         return self._found("get_optimization", parameters, optimization_row)
 
     def get_optimization_job(self, job_id: int, user_id: str) -> JobRow | None:
@@ -133,7 +135,8 @@ class OptimizationOperations(EntityOperations, JobOperations):
         def operation(session: Session) -> tuple[OptimizationRow | None, list[Row]]:
             row = self._one(session, "cancel_optimization", parameters, optimization_row)
             if row is None:
-                row = self._one(session, "get_optimization", parameters, optimization_row)
+                still_there = parameters | {"include_deleted": False}
+                row = self._one(session, "get_optimization", still_there, optimization_row)
                 if row is not None and row["status"] not in OVER:
                     raise TransientConflict("the optimization had ended, and was begun again before it was looked at")
             if row is None or row["status"] is not OptimizationStatus.CANCELLED:

@@ -50,8 +50,9 @@ class ProjectOperations(EntityOperations):
             return project["id"], project
 
         def find(session: Session, project_id: int) -> ProjectRow | None:
-            anybodys = {"project_id": project_id, "include_deleted": True, "user_id": None}
-            return self._one(session, "get_project", anybodys, project_row)
+            # The key is the owner's: what is another's by now is nothing that he has made.
+            his = {"project_id": project_id, "include_deleted": True, "user_id": new.user_id}
+            return self._one(session, "get_project", his, project_row)  # impl: PS-IDEMPOTENCY-PG-8
 
         return self._made(once, create, find, alone=True)
 

@@ -27,8 +27,9 @@ def _plain(text: object) -> object:
     return text
 
 
+# Behind the limits: those that stand behind a validator are checked, and the description knows nothing of them.
 Plain = BeforeValidator(_plain)
-PathId = Annotated[int, Plain, Path(ge=1, le=INT64_MAX)]
+PathId = Annotated[int, Path(ge=1, le=INT64_MAX), Plain]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class Paging:
 
 
 async def page_of(
-    page: Annotated[int, Plain, Query(ge=1, le=PAGE_MAX)] = 1,
-    per_page: Annotated[int, Plain, Query(ge=1, le=ROWS_PER_PAGE_MAX)] = 20,
+    page: Annotated[int, Query(ge=1, le=PAGE_MAX), Plain] = 1,
+    per_page: Annotated[int, Query(ge=1, le=ROWS_PER_PAGE_MAX), Plain] = 20,
 ) -> Paging:
     """The page that was asked for."""
     return Paging(page, per_page)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
@@ -22,6 +22,7 @@ from prompt_studio.web.edge import Edge, OwnsSignature
 from prompt_studio.web.routes import optimizations, projects, prompts, status
 from prompt_studio.web.schemas import StudioHealth
 from prompt_studio.web.tokens import Users
+from prompt_studio.web.users import BEARER
 
 PREFIX: Final = "/api/v1/prompt-studio"
 
@@ -85,8 +86,9 @@ def include_routes(  # noqa: PLR0913 - a host may have its own say in each of th
     router = APIRouter(prefix=PREFIX)
     for module in (projects, prompts, optimizations, status):
         router.include_router(module.router)
+    told = [] if users is None else [Depends(BEARER)]  # how its users say who they are; a host says that of its own
     # The routes keep their own class, by which their refusals are answered.
-    app.include_router(router, dependencies=[edge.dependency()])  # impl: PS-HTTP-6
+    app.include_router(router, dependencies=[edge.dependency(), *told])  # impl: PS-HTTP-6
 
 
 def watching(database: PromptStudioDatabase) -> APIRouter:

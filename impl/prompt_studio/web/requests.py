@@ -104,24 +104,33 @@ class Creation:
         """The opened database."""
         return self.here.database
 
-    def replayed(self, entity_type: str, find: Callable[[int], Row | None]) -> Row | None:
-        """The entity that this request has made before, as `find` gives it; None if it has made none.
+    def made_once(self, entity_type: str, find: Callable[[int], Row | None], make: Callable[[Creation], Row]) -> Row:
+        """What this request has made before, as `find` gives it, or what `make` makes of it now.
+
+        `find` finds what is the user's only, deleted or not: a key's entity may be another's by now.
 
         Raises:
             IdempotencyMismatch: the key was used for another request.
-            EntityGone: the entity is not there any more.
+            EntityGone: the entity is not there any more, or not the user's.
         """
+        made = self._made_before(entity_type)
+        if made is None:
+            row = make(self)
+            if not row.get("replayed"):
+                return row
+            made = row["id"]  # by a rival, after it was looked for
+        found = find(made)
+        if found is None:  # impl: PS-HTTP-4
+            raise EntityGone(f"the idempotency key stands for {entity_type} {made}, which is not there any more")
+        self.response.headers[headers.REPLAYED] = "true"
+        return found
+
+    def _made_before(self, entity_type: str) -> int | None:
         # impl: PS-IDEMPOTENCY-SCOPE-2
         if self.key is None:
             return None
         asked = entity_type, self.key, self.user, self.body
-        made = self.database.lookup_created(*asked, operation=self.operation)
-        if made is None:
-            return None
-        row = find(made)
-        if row is None:
-            raise EntityGone(f"the idempotency key stands for {entity_type} {made}, which is not there any more")
-        return self.answered(row, replayed=True)
+        return self.database.lookup_created(*asked, operation=self.operation)
 
     def checked(self, model: type[Model]) -> Model:
         """The body as what the route expects.
@@ -139,12 +148,6 @@ class Creation:
     def once(self) -> dict[str, Any]:
         """What a create of the library needs to know of it."""
         return {"idempotency_key": self.key, "user_id": self.user, "request": self.body}
-
-    def answered(self, row: Row, *, replayed: bool = False) -> Row:
-        """The row; a header says so if an earlier request has made it."""
-        if replayed or row.get("replayed"):
-            self.response.headers[headers.REPLAYED] = "true"
-        return row
 
 
 async def creation_of(

@@ -93,6 +93,16 @@ class AnyConfig(Received):
     budget_limit: Annotated[Finite, Field(ge=0)] | None = None
     strategy_params: Any = Field(default_factory=dict)
 
+    def stored(self) -> dict[str, Any]:
+        """What is kept of it, as JSON values: what was given, and the defaults.
+
+        But no null that nobody gave where `strategy_params` has a value of that name: it would hide the value, and what
+        is kept could not be sent again.
+        """
+        within = self.strategy_params if isinstance(self.strategy_params, dict) else {}
+        nulls = {name for name in within.keys() - self.model_fields_set if getattr(self, name, ...) is None}
+        return self.model_dump(mode="json", exclude=nulls)  # impl: PS-VALIDATION-EXPAND-3
+
     @model_validator(mode="after")
     def _rises(self) -> Self:
         if self.temperature_range[0] >= self.temperature_range[1]:

@@ -20,13 +20,15 @@ class Users:
         """Take tokens and the user of each.
 
         Raises:
-            InputError: a token is too short to be a secret, or a user's name is empty or too long.
+            InputError: a token is too short to be a secret, or a user is empty, too long, or has spaces around it.
         """
         for token, user in tokens.items():
             if len(token) < TOKEN_CHARACTERS_MIN or not token.isascii():
                 raise InputError(f"a token must have at least {TOKEN_CHARACTERS_MIN} characters, all of them ASCII")
-            if not 0 < len(user) <= TEXT_CHARACTERS_MAX:
-                raise InputError(f"a user must have 1 to {TEXT_CHARACTERS_MAX} characters, not {shown(user)}")
+            if not 0 < len(user) <= TEXT_CHARACTERS_MAX or user != user.strip():
+                raise InputError(
+                    f"a user must have 1 to {TEXT_CHARACTERS_MAX} characters and no spaces around, not {shown(user)}"
+                )
         self._users = {_digest(token): user for token, user in tokens.items()}
 
     @classmethod

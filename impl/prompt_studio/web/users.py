@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import Depends
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 
 from prompt_studio import values
 from prompt_studio.errors import InputError
@@ -17,17 +17,17 @@ from prompt_studio.web.edge import Here
 from prompt_studio.web.problems import ProblemError
 
 _CHALLENGE: Final = {headers.CHALLENGE: "Bearer"}
-_bearer: Final = HTTPBearer(auto_error=False, description="A token from the file of users")
+BEARER: Final = HTTPBearer(scheme_name="StudioBearer", auto_error=False, description="A token from the file of users")
+"""How a token is sent. Described where there are tokens only: FastAPI's own name for it may be the host's."""
 
 
-async def user_of_request(
-    here: Here, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> str:
+async def user_of_request(request: Request, here: Here) -> str:
     """The user whose bearer token the request has. A host application overrides this dependency with its own.
 
     Raises:
         ProblemError: 401, there is no token, or nobody has it.
     """
+    credentials = await BEARER(request)
     user = None if credentials is None or here.users is None else here.users.named_by(credentials.credentials)
     if user is None:
         raise ProblemError(401, "a valid bearer token is needed", headers=_CHALLENGE)  # impl: PS-HTTP-1
@@ -41,10 +41,11 @@ async def checked_user(named: Annotated[object, Depends(user_of_request)]) -> st
         ProblemError: 401, nobody was named, or a name that no user can have. To the library None is everybody.
     """
     try:
-        user = values.user(str(named).strip()) if isinstance(named, str | int) and not isinstance(named, bool) else None
+        user = values.user(str(named)) if isinstance(named, str | int) and not isinstance(named, bool) else None
     except InputError:
         user = None
-    if not user:
+    # Refused and not mended: "ann " is somebody else than "ann" to whoever named them.
+    if not user or user != user.strip():
         raise ProblemError(401, "a valid user is needed", headers=_CHALLENGE)  # impl: PS-HTTP-1
     return user
 

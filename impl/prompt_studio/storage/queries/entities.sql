@@ -117,14 +117,15 @@ RETURNING *, CAST(optimization_config AS TEXT) AS optimization_config_json,
     CAST(initial_metrics AS TEXT) AS initial_metrics_json, CAST(final_metrics AS TEXT) AS final_metrics_json;
 
 -- name: get_optimization
--- One optimization by its id; of a user's projects that were not deleted, if one is named.
+-- One optimization by its id; of a user's projects, if one is named.
 SELECT *, CAST(optimization_config AS TEXT) AS optimization_config_json,
     CAST(initial_metrics AS TEXT) AS initial_metrics_json, CAST(final_metrics AS TEXT) AS final_metrics_json
 FROM prompt_studio_optimizations
 WHERE id = :optimization_id
     AND (CAST(:user_id AS TEXT) IS NULL OR project_id = (
         SELECT project.id FROM prompt_studio_projects AS project
-        WHERE project.id = prompt_studio_optimizations.project_id AND project.deleted = '0' AND project.user_id = :user_id -- impl: PS-ENTITIES-5
+        WHERE project.id = prompt_studio_optimizations.project_id AND project.user_id = :user_id -- impl: PS-ENTITIES-5
+            AND (project.deleted = '0' OR CAST(:include_deleted AS BOOLEAN))
     ));
 
 -- name: get_optimization_job_of_user

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -11,7 +12,7 @@ from fastapi import APIRouter
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.entities import JobRequest, OptimizationRow, OptimizationStatus, PromptWithProjectRow
 from prompt_studio.errors import EntityGone
-from prompt_studio.jobs import JobRow, JobType
+from prompt_studio.jobs import JobRow, uuid_made_with
 from prompt_studio.optimization import RELATIONS, STRATEGIES, KnobError, Strategy, validate_strategy_config
 from prompt_studio.optimization.gates import switched_on_here
 from prompt_studio.optimization.knobs import Choice
@@ -78,8 +79,9 @@ def _validate_strategy_config(
         raise ProblemError(400, str(error)) from error
 
 
-def _replayed(create: Creation) -> OptimizationRow | None:
-    return create.replayed("optimization", create.database.get_optimization)
+def _made_once(create: Creation, make: Callable[[Creation], OptimizationRow]) -> OptimizationRow:
+    find = partial(create.database.get_optimization, include_deleted=True, user_id=create.user)
+    return create.made_once("optimization", find, make)
 
 
 @router.post(
@@ -91,7 +93,7 @@ def _replayed(create: Creation) -> OptimizationRow | None:
 def create_optimization(create: Create) -> StudioEnvelope[StudioMade]:
     """Make an optimization and its job; with an idempotency key, once."""
     with create.database.one_patience():
-        made = _replayed(create) or _made(create)
+        made = _made_once(create, _made)
     job = made.get("job")  # a replay makes none
     told = StudioMade(optimization=StudioOptimization.model_validate(made), job_id=None if job is None else job["id"])
     return StudioEnvelope(data=told)
@@ -114,9 +116,9 @@ def create_simple_optimization(create: Create) -> StudioJobState:
     """Make an optimization of a prompt, in the short form, and answer with its job."""
     create = replace(create, operation=SHORT_FORM)
     with create.database.one_patience():
-        made = _replayed(create) or _simply_made(create)
+        made = _made_once(create, _simply_made)
         # The short form's answer is a job, so a repeated request is told the one that the first made.
-        job = made.get("job") or _first_job(create.database, made["id"])
+        job = made.get("job") or _job_made_with(create.database, made)
     return StudioJobState(id=job["id"], status=job["status"])
 
 
@@ -139,8 +141,8 @@ def _created(
     payload: Mapping[str, Any],
     **columns: Any,  # noqa: ANN401 - what only one of the two forms can say
 ) -> OptimizationRow:
-    config = wanted.model_dump(mode="json")
-    made = create.database.create_optimization(
+    config = wanted.stored()
+    return create.database.create_optimization(
         project_id=prompt["project_id"],
         initial_prompt_id=prompt["id"],
         optimizer_type=_stored(wanted.optimizer_type),
@@ -150,14 +152,16 @@ def _created(
         operation=create.operation,
         **{"name": None, **columns, **create.once},
     )
-    return create.answered(made)
 
 
-def _first_job(database: PromptStudioDatabase, optimization_id: int) -> JobRow:
-    jobs = database.list_jobs_for_entity(JobType.OPTIMIZATION, optimization_id, limit=1)
-    if not jobs:
-        raise EntityGone(f"the job of optimization {optimization_id} is not there any more")
-    return jobs[0]
+def _job_made_with(database: PromptStudioDatabase, made: OptimizationRow) -> JobRow:
+    job = database.get_job_by_uuid(uuid_made_with(made["uuid"]))  # impl: PS-HTTP-3
+    if job is None:
+        raise EntityGone(
+            f"the job that was made with optimization {made['id']} is not there any more: ask for the optimization, "
+            "or use a new key to make another"
+        )
+    return job
 
 
 def _stored(optimizer_type: str) -> str:

@@ -38,27 +38,28 @@ def project_of(database: PromptStudioDatabase, user: str, project_id: int) -> Pr
     return project
 
 
+def _made_once(create: Creation) -> ProjectRow:
+    find = partial(create.database.get_project, include_deleted=True, user_id=create.user)
+    with create.database.one_patience():
+        return create.made_once("project", find, _made)
+
+
 def _made(create: Creation) -> ProjectRow:
-    database = create.database
-    with database.one_patience():
-        found = create.replayed("project", partial(database.get_project, include_deleted=True))
-        if found is not None:
-            return found
-        wanted = create.checked(ProjectCreate)
-        given = wanted.name, wanted.description, wanted.status, wanted.metadata
-        return create.answered(database.create_project(*given, **create.once))
+    wanted = create.checked(ProjectCreate)
+    given = wanted.name, wanted.description, wanted.status, wanted.metadata
+    return create.database.create_project(*given, **create.once)
 
 
 @router.post("/", status_code=201, responses=creates(201), openapi_extra=described_body(ProjectCreate))
 def create_project(create: Create) -> StudioEnvelope[StudioProject]:
     """Make a project; with an idempotency key, once."""
-    return StudioEnvelope(data=StudioProject.model_validate(_made(create)))
+    return StudioEnvelope(data=StudioProject.model_validate(_made_once(create)))
 
 
 @router.post("", status_code=201, responses=creates(201), openapi_extra=described_body(ProjectCreate))
 def create_bare_project(create: Create) -> StudioProject:
     """Make a project, and answer with it alone."""
-    return StudioProject.model_validate(_made(create))
+    return StudioProject.model_validate(_made_once(create))
 
 
 @router.get("/", responses=refusals(422))

@@ -40,9 +40,9 @@ def prompt_of(database: PromptStudioDatabase, user: str, prompt_id: int) -> Prom
 )
 def create_prompt(create: Create) -> StudioEnvelope[StudioPrompt]:
     """Make a version of a prompt; with an idempotency key, once."""
+    find = partial(create.database.get_prompt_with_project, include_deleted=True, user_id=create.user)
     with create.database.one_patience():
-        find = partial(create.database.get_prompt, include_deleted=True)
-        made = create.replayed("prompt", find) or _made(create)
+        made = create.made_once("prompt", find, _made)
     return StudioEnvelope(data=StudioPrompt.model_validate(made))
 
 
@@ -56,7 +56,7 @@ def _made(create: Creation) -> PromptRow:
             raise ProblemError(404, f"there is no prompt {wanted.parent_version_id}")
     if wanted.signature_id is not None:
         _check_signature(create, wanted.project_id, wanted.signature_id)
-    return create.answered(database.create_prompt(**wanted.model_dump(), **create.once))
+    return database.create_prompt(**wanted.model_dump(), **create.once)
 
 
 def _check_signature(create: Creation, project_id: int, signature_id: int) -> None:

@@ -17,7 +17,7 @@ router: Final = APIRouter(prefix="/status", route_class=ProblemRoute, tags=["sta
 
 @router.get("", responses=refusals(422))
 def get_status(
-    database: Database, user: User, warn_seconds: Annotated[int, Plain, Query(ge=1, le=3_600)] = 30
+    database: Database, user: User, warn_seconds: Annotated[int, Query(ge=1, le=3_600), Plain] = 30
 ) -> StudioEnvelope[StudioStatus]:
     """The depths of the queue, its leases, and how its jobs end."""
     del user
