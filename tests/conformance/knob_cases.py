@@ -3,15 +3,23 @@
 Each case is named, so that a wrong validator is caught by something that one can point at.
 """
 
+import copy
 import math
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from prompt_studio.optimization import KNOBS, Knob
+from prompt_studio.optimization import KNOBS, Knob, KnobError, Problem, validate_strategy_config
 from prompt_studio.optimization.knobs import Choice
 from prompt_studio.optimization.rules import TEXTS_MAX, Number, Rule, Span, Text, Texts, Whole, Word
 from prompt_studio.values import TEXT_CHARACTERS_MAX
+
+Config = dict[str, Any]
+
+ALL: Final = frozenset({"mcts"})
+"""The strategies that must be switched on."""
+
+NAMES: Final = sorted({knob.name for knob in KNOBS})
 
 HUGE: Final = 10**400
 """More than a float can be."""
@@ -171,3 +179,33 @@ def _ends(rule: Number) -> tuple[float, float]:
     high = rule.at_most if rule.at_most is not None else rule.below
     assert low is not None, "every number of the table has a low end"
     return float(low), float(low + 10 if high is None else high)
+
+
+def problems_of(strategy: str, config: Any, **options: Any) -> tuple[Problem, ...]:  # noqa: ANN401 - wrong on purpose
+    """All that is wrong, and nothing changed."""
+    before = copy.deepcopy(config)
+    problems: tuple[Problem, ...] = ()
+    told = ""
+    try:
+        validate_strategy_config(strategy, config, **({"switched_on": ALL} | options))
+    except KnobError as error:
+        problems, told = error.problems, str(error)
+    assert all(problem.rule in told for problem in problems)
+    assert all(problem.knob in told for problem in problems if problem.knob.isidentifier())
+    assert repr(config) == repr(before)
+    return problems
+
+
+def refused(strategy: str, config: Any, **options: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - the same
+    """The knobs that are refused, each with its rule."""
+    return [(problem.knob, problem.rule) for problem in problems_of(strategy, config, **options)]
+
+
+def told_of(strategy: str, config: Any, **options: Any) -> list[str]:  # noqa: ANN401 - the same
+    """What people are told of each problem."""
+    return [str(problem) for problem in problems_of(strategy, config, **options)]
+
+
+def blamed(strategy: str, config: Any, **options: Any) -> list[str]:  # noqa: ANN401 - the same
+    """The knobs that are refused."""
+    return [knob for knob, _ in refused(strategy, config, **options)]

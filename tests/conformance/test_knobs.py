@@ -1,6 +1,5 @@
 """Strategy knobs: every boundary of every row, how knobs depend on each other, where they are looked for."""
 
-import copy
 import math
 from collections.abc import Sequence
 from decimal import Decimal
@@ -10,25 +9,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompt_studio.optimization import KNOBS, RELATIONS, STRATEGIES, KnobError, Problem, validate_strategy_config
+from prompt_studio.optimization import KNOBS, RELATIONS, STRATEGIES
 from prompt_studio.optimization.knobs import FIELDS
 from prompt_studio.optimization.rules import TEXTS_MAX, Word
-from prompt_studio.optimization.validation import PROBLEMS_SHOWN, Absence, strategy_named
+from prompt_studio.optimization.validation import Absence, strategy_named
 from prompt_studio.values import TEXT_CHARACTERS_MAX
-from prompt_studio.web.schemas import OptimizationConfig
-from tests.conformance.knob_cases import DOTTED, HUGE, Case, cases, company, some
+from tests.conformance.knob_cases import (
+    DOTTED,
+    HUGE,
+    NAMES,
+    Case,
+    Config,
+    blamed,
+    cases,
+    company,
+    problems_of,
+    refused,
+    some,
+    told_of,
+)
 
 pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-VALIDATION-EXPAND-1")]
 
-ALL = frozenset({"mcts"})
 CASES = list(cases())
 RIGHT = [case for case in CASES if case.right]
 WRONG = [case for case in CASES if not case.right]
 DEPENDENT = [knob for knob in KNOBS if knob.only_when is not None]
 CHOICES = [knob for knob in KNOBS if knob.required_when is not None]
-NAMES = sorted({knob.name for knob in KNOBS})
 
-Config = dict[str, Any]
 Values = Sequence[object]
 NO_VALUE = {"neither": "a number, nor a text, nor a list"}
 
@@ -49,35 +57,6 @@ SHORTENED = {
     )
 }
 """How values are told that are too long, or are none of JSON; all others as Python writes them."""
-
-
-def problems_of(strategy: str, config: Any, **options: Any) -> tuple[Problem, ...]:  # noqa: ANN401 - wrong on purpose
-    """All that is wrong, and nothing changed."""
-    before = copy.deepcopy(config)
-    problems: tuple[Problem, ...] = ()
-    told = ""
-    try:
-        validate_strategy_config(strategy, config, **({"switched_on": ALL} | options))
-    except KnobError as error:
-        problems, told = error.problems, str(error)
-    assert all(problem.rule in told for problem in problems)
-    assert all(problem.knob in told for problem in problems if problem.knob.isidentifier())
-    assert repr(config) == repr(before)
-    return problems
-
-
-def refused(strategy: str, config: Any, **options: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - the same
-    """The knobs that are refused, each with its rule."""
-    return [(problem.knob, problem.rule) for problem in problems_of(strategy, config, **options)]
-
-
-def told_of(strategy: str, config: Any, **options: Any) -> list[str]:  # noqa: ANN401 - the same
-    """What people are told of each problem."""
-    return [str(problem) for problem in problems_of(strategy, config, **options)]
-
-
-def blamed(strategy: str, config: Any, **options: Any) -> list[str]:  # noqa: ANN401 - the same
-    return [knob for knob, _ in refused(strategy, config, **options)]
 
 
 class TestAKnob:
@@ -418,99 +397,6 @@ class TestAStrategy:
     def test_that_must_be_switched_on_is_refused_until_it_is(self) -> None:
         assert blamed("mcts", {}, switched_on=()) == ["optimizer_type"]
         assert refused("mcts", {}, switched_on={"mcts"}) == []
-
-
-@pytest.mark.verifies("PS-VALIDATION-EXPAND-4")
-class TestStrict:
-    @pytest.mark.parametrize(
-        ("strategy", "config", "rule"),
-        [
-            ("beam_serach", {}, "is not known; the nearest name is beam_search"),
-            ("qqqqqqqq", {}, f"is not known; the nearest name is {STRATEGIES[0].name}"),
-            ("genetic", {"elitism" + "-" * 500: 4}, "is not known; the nearest name is elitism"),
-            ("genetic", {"popluation_size": 4}, "is not known; the nearest name is population_size"),
-            ("genetic", {"POPULATION_SIZE": 4}, "is not known; the nearest name is population_size"),
-            ("genetic", {"strategy_params": {"elitsm": 1}}, "is not known; the nearest name is elitism"),
-            ("genetic", {"beam_width": 4}, "is a knob of beam_search, and no knob of genetic"),
-            ("genetic", {"beam_wdth": 4}, "is not known; the nearest name is beam_width, a knob of beam_search"),
-            (
-                "anneal",
-                {"max_trials": 4},
-                "is a knob of hyperparameter and random_search, and no knob of simulated_annealing",
-            ),
-            ("genetic", {"strategy_params": {"strategy_params": {}}}, "is a field at the top, and no knob of genetic"),
-            (
-                "genetic",
-                {"strategy_params": {"max_iteration": 3}},
-                "is not known; the nearest name is max_iterations, a field at the top",
-            ),
-            ("iterative", {"strategy_params": {"elitism": None}}, "is a knob of genetic, and no knob of iterative"),
-            (
-                "genetic",
-                {"elitism": 1, "strategy_params": {"elitism": 2}},
-                "must be given once, and is 2 in strategy_params",
-            ),
-        ],
-    )
-    def test_refuses_what_else_passes(self, strategy: str, config: Config, rule: str) -> None:
-        assert refused(strategy, config) == []
-        assert [told for _, told in refused(strategy, config, strict=True)] == [rule]
-
-    def test_refuses_names_that_are_none_and_tells_a_few_of_many(self) -> None:
-        assert refused("iterative", {5: 1}, strict=True) == [("5", f"is not known; the nearest name is {FIELDS[0]}")]
-        with pytest.raises(KnobError, match="a whole number of 16610 bits' is 1: it is not known"):
-            validate_strategy_config("iterative", {10**5_000: 1}, strict=True)  # type: ignore[dict-item]
-        with pytest.raises(KnobError, match="and 80 more") as caught:
-            validate_strategy_config("genetic", {f"x{number}" * 30: 1 for number in range(100)}, strict=True)
-        assert len(caught.value.problems) == 100
-        told = [problem.rule for problem in caught.value.problems]
-        assert all("nearest name" in rule for rule in told[:PROBLEMS_SHOWN])
-        assert set(told[PROBLEMS_SHOWN:]) == {"is not known"}  # nobody reads them, and comparing takes its time
-        assert len(str(caught.value)) < 5_000
-
-    @pytest.mark.parametrize(
-        ("strategy", "top", "within"),
-        [
-            ("genetic", {"selection": "RANK"}, {"selection": "rank"}),
-            ("genetic", {"mutation_rate": 1}, {"mutation_rate": 1.0}),
-            ("hyperparameter", {"max_tokens_range": [1, 2]}, {"max_tokens_range": (1, 2)}),
-            ("genetic", {"elitism": 1}, {"elitism": None}),
-        ],
-        ids=["words", "numbers", "lists", "null"],
-    )
-    def test_takes_a_knob_that_is_given_twice_with_one_meaning(
-        self, strategy: str, top: Config, within: Config
-    ) -> None:
-        assert refused(strategy, top | {"strategy_params": within}, strict=True) == []
-
-    def test_refuses_a_second_value_that_is_wrong(self) -> None:
-        config = {"elitism": 1, "strategy_params": {"elitism": True}}
-        assert refused("genetic", config) == []
-        assert told_of("genetic", config, strict=True) == [
-            "elitism is 1: it must be given once, and is True in strategy_params"
-        ]
-
-    @given(name=st.text(max_size=80), nested=st.booleans())
-    def test_always_tells_a_name_that_is_known(self, name: str, *, nested: bool) -> None:
-        config = {"strategy_params": {name: 1}} if nested else {name: 1}
-        for _, rule in refused("iterative", config, strict=True):
-            assert name in {*FIELDS, *NAMES} or any(f"name is {known}" in rule for known in (*FIELDS, *NAMES))
-        for _, rule in refused(f"-{name}", {}, strict=True):
-            assert rule.removeprefix("is not known; the nearest name is ") in {
-                known for one in STRATEGIES for known in (one.name, *one.aliases)
-            }
-
-    def test_has_the_fields_of_the_schema(self) -> None:
-        assert set(FIELDS) == set(OptimizationConfig.model_fields)
-
-    def test_knows_every_field_and_every_knob_of_the_strategy(self) -> None:
-        for case in RIGHT:
-            fields = {field: "anything" for field in FIELDS if field not in {"strategy_params", case.knob.name}}
-            fields.pop("models_to_test", None)
-            config = case.config(case.strategy)
-            assert refused(case.strategy, config | fields, strict=True) == []
-            nested = {"strategy_params": config}
-            assert refused(case.strategy, nested, strict=True) == []
 
 
 json_values = st.recursive(
