@@ -2,9 +2,7 @@
 
 They come from a fork server, which has no threads, no open databases and no locks that a child could inherit from the
 tests. Every wait has a limit. A worker that raises ends, and so does everybody's wait at the barrier; whoever asked it
-gets the traceback. `multiprocess` has no types of its own, so this is the one module that imports it. It can pickle
-what `pickle` cannot, in Python and therefore slowly; what is asked and answered here by the thousand needs no more than
-`pickle`.
+gets the traceback. `multiprocess` has no types of its own, so this is the one module that imports it.
 """
 
 import os
@@ -164,7 +162,7 @@ class Pool(Generic[Being]):
         if worker.asked is not None:
             raise Trouble(f"worker {number} was asked for {work.__name__} before it answered {worker.asked}")
         worker.asked = work.__name__
-        worker.end.send_bytes(pickle.dumps((work, arguments, named)))
+        _send(worker.end, (work, arguments, named))
 
     def answer(self, number: int) -> Any:  # noqa: ANN401 - only the asker knows what it asked for
         """The answer to what the worker was asked.
@@ -176,7 +174,7 @@ class Pool(Generic[Being]):
         if not worker.end.poll(LIMIT_SECONDS):
             raise Trouble(f"worker {number} gave no answer to {worker.asked} within {LIMIT_SECONDS:g} s")
         try:
-            error, answer = pickle.loads(worker.end.recv_bytes())  # noqa: S301 - our own worker's words
+            error, answer = _received(worker.end)
         except (EOFError, ConnectionError) as error:
             worker.process.join(LIMIT_SECONDS)
             ended = f"worker {number} died of {worker.process.exitcode} during {worker.asked}"
@@ -308,16 +306,25 @@ def _live(end: End, seat: Seat, make: Callable[[Seat], object]) -> None:
     being = make(seat)
     while True:
         try:
-            work, arguments, named = pickle.loads(end.recv_bytes())  # noqa: S301 - our own asker's words
+            work, arguments, named = _received(end)
         except EOFError:
             return
         try:
             answer = work(being, *arguments, **named)
         except BaseException:
             seat.barrier.abort()
-            end.send_bytes(pickle.dumps((traceback.format_exc(), None)))
+            _send(end, (traceback.format_exc(), None))
             raise
-        end.send_bytes(pickle.dumps((None, answer)))
+        _send(end, (None, answer))
+
+
+def _send(end: End, message: object) -> None:
+    """Send a message. `multiprocess` pickles in Python, which takes its time: there are thousands to send."""
+    end.send_bytes(pickle.dumps(message))
+
+
+def _received(end: End) -> Any:  # noqa: ANN401 - a message is what was sent
+    return pickle.loads(end.recv_bytes())  # noqa: S301 - our own processes' words
 
 
 def stat_of(pid: int) -> list[str]:

@@ -102,7 +102,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(_has_one_store)
     @rule(case=st.sampled_from(bad_input.CASES))
-    def bad_input(self, case: bad_input.Case) -> None:
+    def refuse(self, case: bad_input.Case) -> None:
         bad_input.check(case, self.lockstep)
 
     @precondition(_has_one_store)

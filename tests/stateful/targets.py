@@ -37,7 +37,9 @@ OWNERS: Final = (None, *WORKERS)
 WANTED: Final = (None, None, None, None, *(frozenset({one}) for one in TYPES), frozenset(TYPES[:2]))
 
 spreads: Final = st.integers(500, 1_000)
-machines: Final = st.runner()
+_MACHINES: Final = st.runner()
+_LIKELY: Final = frozenset(RUNNING.split())
+"""Situations that are drawn twice as often, since most that a call can do is done there."""
 
 Option = TypeVar("Option")
 
@@ -68,9 +70,9 @@ def _scope(draw: st.DrawFn, *entity_types: str) -> Scope:
     return Scope(pick(draw, entity_types), pick(draw, KEYS), pick(draw, USERS))
 
 
-def _now(draw: st.DrawFn) -> State:
-    machine: Running = draw(machines)
-    return machine.now
+def _machine(draw: st.DrawFn) -> Running:
+    running: Running = draw(_MACHINES)
+    return running
 
 
 @st.composite
@@ -87,7 +89,7 @@ def keyed_creations(draw: st.DrawFn) -> op.CreateOnce:
 
 
 def _creation(draw: st.DrawFn) -> dict[str, Any]:
-    now = _now(draw).now
+    now = _machine(draw).now.now
     later = pick(draw, (None, None, None, now + SECOND, now + 1, now - SECOND))
     entity_id, project_id, payload = pick(draw, (-1, 0, 1, 2)), pick(draw, (None, 7)), pick(draw, PAYLOADS)
     return {
@@ -122,7 +124,7 @@ _ACQUISITION: Final = acquisitions()
 @st.composite
 def key_calls(draw: st.DrawFn) -> op.Lookup | op.Record | op.CleanupKeys:
     """A lookup or a record of one of few keys by one of few users, for jobs that there are or were and other things."""
-    state, session = _now(draw), pick(draw, SESSIONS)
+    state, session = _machine(draw).now, pick(draw, SESSIONS)
     about_jobs = state.next_id > 1 and pick(draw, YES_OR_NO)
     scope = _scope(draw, JOB) if about_jobs else _scope(draw, *ENTITY_TYPES)
     call = pick(draw, ("lookup", "lookup", "record", "record", "cleanup"))
@@ -135,13 +137,12 @@ def key_calls(draw: st.DrawFn) -> op.Lookup | op.Record | op.CleanupKeys:
 
 
 def _target(draw: st.DrawFn) -> tuple[int, Job | None]:
-    state = _now(draw)
+    state = _machine(draw).now
     found: dict[str, list[Job | None]] = defaultdict(list, {ABSENT: [None]})
     for row in state.jobs:
         found[situation(row, state.now)].append(row)
     names = sorted(found, key=lambda name: name == ABSENT)
-    likely = [name for name in names if name in RUNNING.split()]  # twice, since most that a call can do is done there
-    job = pick(draw, found[pick(draw, [*likely, *names])])
+    job = pick(draw, found[pick(draw, [*(name for name in names if name in _LIKELY), *names])])
     return (state.next_id + pick(draw, (0, 1)) if job is None else job.id), job
 
 
@@ -208,7 +209,7 @@ def calls_without_token(draw: st.DrawFn) -> op.JobCall:
 @st.composite
 def ticks(draw: st.DrawFn) -> op.Tick:
     """Time to, or just short of, or just past, the next thing that time does."""
-    machine: Running = draw(machines)
+    machine = _machine(draw)
     state, retention = machine.now, machine.retention
     coming = [job.leased_until - state.now for job in state.jobs if job.leased_until is not None]
     coming += [job.available_at - state.now for job in state.jobs if job.status == "queued"]

@@ -211,7 +211,7 @@ def _of_names(strategy: Strategy, given: Mapping[Any, Any], known: Collection[st
 
 def _unknown(strategy: Strategy, name: str, known: Collection[str]) -> str:
     """What is wrong with a name that the strategy does not know there, with the nearest one that is known anywhere."""
-    found = nearest(name, (*known, *FIELDS, *_KNOBS_OF))
+    found = nearest(name, dict.fromkeys((*known, *FIELDS, *_KNOBS_OF)))  # each is compared once
     if found in known:
         return f"is not known; the nearest name is {found}"
     place = "a field at the top" if found in FIELDS else f"a knob of {' and '.join(_KNOBS_OF[found])}"

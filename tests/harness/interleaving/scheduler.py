@@ -369,15 +369,11 @@ class _Play:
 
     def _settle(self) -> None:
         deadline = time.monotonic() + LIMIT_SECONDS
-        waited = [lane for lane in self._lanes.values() if lane.phase == "blocked"]
-        for lane in waited:
-            lane.phase = "running"  # until the server says again that it waits
+        for lane in self._lanes.values():
+            if lane.phase == "blocked":
+                lane.phase = "running"  # until the server says again that it waits
         while running := [lane for lane in self._lanes.values() if lane.phase == "running" and not lane.stopped]:
-            if all(lane in waited for lane in running):
-                seconds, waited = 0.0, []  # most likely they still do: ask at once, and listen if they do not
-            else:
-                seconds = PROBE_SECONDS
-            if self._listen(running, seconds if self._ground.waits_inside else LIMIT_SECONDS):
+            if self._listen(running, PROBE_SECONDS if self._ground.waits_inside else LIMIT_SECONDS):
                 continue
             if self._ground.waits_inside and self._mark_blocked(running):
                 return
