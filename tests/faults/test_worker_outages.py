@@ -62,14 +62,17 @@ Handler = Callable[[JobContext], object]
 
 
 def worked(dsn: str, beats: Beats, handler: Handler, *, lease_seconds: int, in_order: bool = True) -> JobRow:
-    """The job, as a worker left it that ran this handler; not in order: to its lease."""
+    """The job, as a worker left it that ran this handler; not in order: to its lease.
+
+    One at a time: with a place to spare, the worker may take a job that it has lost again, before it hears of its stop.
+    """
     settings = Settings(heartbeat_seconds=0.2, lease_seconds=lease_seconds)
     with PromptStudioDatabase(dsn, "tester", settings=settings) as database:
         database.create_job("evaluation", 1, {})
         manager = JobManager(database, metrics=beats)
         manager.register_handler("evaluation", handler)
         beats.stop = manager.stop_processing
-        assert asyncio.run(asyncio.wait_for(manager.start_processing(), LIMIT_SECONDS)) is in_order
+        assert asyncio.run(asyncio.wait_for(manager.start_processing(1), LIMIT_SECONDS)) is in_order
         job = database.get_job(1)
         assert job is not None
         return job
