@@ -5,6 +5,8 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event, Semaphore
+from typing import Final
 
 import pytest
 from fastapi import APIRouter
@@ -16,6 +18,13 @@ from prompt_studio import PromptStudioDatabase, Settings
 from prompt_studio.web import Users, create_app, watching
 from prompt_studio.web.routes import optimizations, projects, prompts, status
 from tests.web.conftest import TOKENS, Asker
+
+LIMIT_SECONDS: Final = 60.0
+WAIT_SECONDS: Final = 5.0
+BUSY_SECONDS: Final = 10.0
+SHARED_THREADS: Final = 40
+"""AnyIO's, on which FastAPI runs what is no coroutine."""
+MANY: Final = 60
 
 pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-HTTP-7")]
 
@@ -35,7 +44,8 @@ def test_no_handler_runs_on_the_loop(tmp_path: Path) -> None:
     with PromptStudioDatabase(tmp_path / "jobs.db", "web") as database:
         found = handlers([*ROUTERS, watching(database)])
     assert len(found) == 17
-    assert [name for name, handler in found.items() if inspect.iscoroutinefunction(handler)] == []
+    # That one sends its read to a thread by itself, as is seen below.
+    assert [name for name, handler in found.items() if inspect.iscoroutinefunction(handler)] == ["{'GET'} /health"]
 
 
 def test_no_dependency_on_the_loop_asks_the_database() -> None:
@@ -68,3 +78,65 @@ def test_others_are_answered_while_a_create_waits(tmp_path: Path) -> None:
         assert not waiting.done()
         rival.rollback()
         assert waiting.result().status_code == 201
+
+
+def test_more_creates_wait_than_there_are_threads_and_others_are_answered(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with (
+        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=WAIT_SECONDS)) as database,
+        TestClient(create_app(database, Users(TOKENS))) as client,
+        closing(sqlite3.connect(path, check_same_thread=False)) as rival,
+        ThreadPoolExecutor(MANY) as others,
+    ):
+        ann = Asker(client, "token-of-ann-0000")
+        rival.execute("BEGIN IMMEDIATE")
+        waiting = [others.submit(ann.ask, "POST", "/projects/", json={"name": f"p{n}"}) for n in range(MANY)]
+        try:
+            for _ in range(10):
+                assert client.get("/health").status_code == 200
+                assert ann.get("/projects/")["data"]["projects"] == []
+            assert not any(one.done() for one in waiting)  # who is given up after that time
+        finally:
+            rival.rollback()
+        assert {one.result().status_code for one in waiting} == {201}
+        assert ann.get("/projects/")["data"]["pagination"]["total"] == MANY
+
+
+def test_a_create_that_gets_no_turn_may_be_sent_again(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with (
+        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=0.1)) as database,
+        TestClient(create_app(database, Users(TOKENS))) as client,
+        closing(sqlite3.connect(path, check_same_thread=False)) as rival,
+        ThreadPoolExecutor(MANY) as others,
+    ):
+        ann = Asker(client, "token-of-ann-0000")
+        rival.execute("BEGIN IMMEDIATE")
+        waiting = [others.submit(ann.ask, "POST", "/projects/", json={"name": "x"}, key="k") for _ in range(MANY)]
+        answers = {(one.result().status_code, one.result().headers["Retry-After"]) for one in waiting}
+        rival.rollback()
+        assert answers == {(409, "1")}
+        assert ann.post("/projects/", {"name": "x"}, key="k")["data"]["name"] == "x"
+        assert ann.get("/projects/")["data"]["pagination"]["total"] == 1
+
+
+@pytest.mark.verifies("PS-HTTP-8")
+def test_health_needs_none_of_the_threads_that_all_share(tmp_path: Path) -> None:
+    gate, inside = Event(), Semaphore(0)
+    with PromptStudioDatabase(tmp_path / "jobs.db", "web") as database, ThreadPoolExecutor(MANY) as others:
+        app = create_app(database, Users(TOKENS))
+
+        @app.get("/busy")
+        def busy() -> bool:
+            inside.release()
+            return gate.wait(BUSY_SECONDS)
+
+        with TestClient(app) as client:
+            waiting = [others.submit(client.get, "/busy") for _ in range(SHARED_THREADS)]
+            try:
+                for _ in range(SHARED_THREADS):
+                    assert inside.acquire(timeout=LIMIT_SECONDS)
+                assert client.get("/health").json() == {"status": "ok"}
+            finally:
+                gate.set()
+            assert all(one.result().json() for one in waiting)  # none has left its thread before

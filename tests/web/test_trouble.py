@@ -1,15 +1,23 @@
 """Trouble of the database over HTTP: typed, without secrets, and never a lost entity."""
 
 import sqlite3
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 import pytest
 from fastapi.testclient import TestClient
 
 from prompt_studio import PromptStudioDatabase, Settings
 from prompt_studio.web import Users, create_app
+from tests.harness.locations import WITH_LOCKS
 from tests.web.conftest import TOKENS, Asker
+
+LIMIT_SECONDS: Final = 60.0
+POOL_CONNECTIONS: Final = 3
+CLIENTS: Final = 12
 
 pytestmark = [pytest.mark.faults, pytest.mark.verifies("PS-HTTP-2", "PS-HTTP-5")]
 
@@ -28,6 +36,31 @@ def test_a_rival_that_does_not_end_is_a_conflict_to_try_again(tmp_path: Path) ->
         assert "secret-name" not in answer.text
         rival.rollback()
         assert ann.post("/projects/", {"name": "x"}, key="k")["data"]["name"] == "x"
+
+
+def test_rivals_for_whom_there_are_no_connections_are_conflicts_to_try_again(tmp_path: Path) -> None:
+    address = WITH_LOCKS.fresh(tmp_path)
+    settings = Settings(write_retry_seconds=0.5, pool_connections=POOL_CONNECTIONS)
+    with (
+        PromptStudioDatabase(address, "web", settings=settings) as database,
+        PromptStudioDatabase(address, "rival", settings=Settings()) as rival,
+        TestClient(create_app(database, Users(TOKENS))) as client,
+        ThreadPoolExecutor(CLIENTS) as others,
+    ):
+        ann = Asker(client, "token-of-ann-0000")
+        with rival.transaction():
+            made = rival.create_project("x", user_id="ann", idempotency_key="k", request={"name": "x"})
+            waiting = [
+                others.submit(ann.ask, "POST", "/projects/", json={"name": "x"}, key="k") for _ in range(CLIENTS)
+            ]
+            assert client.get("/health").status_code == 200
+            assert ann.get("/projects/")["data"]["projects"] == []
+            answers = Counter(one.result(LIMIT_SECONDS).status_code for one in waiting)
+            assert all(one.result().headers["Retry-After"] == "1" for one in waiting)
+        assert answers == {409: CLIENTS}
+        waiting = [others.submit(ann.ask, "POST", "/projects/", json={"name": "x"}, key="k") for _ in range(CLIENTS)]
+        assert {one.result(LIMIT_SECONDS).json()["data"]["id"] for one in waiting} == {made["id"]}
+    WITH_LOCKS.dispose(address)
 
 
 def test_a_database_that_is_away_is_unavailable(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The routes, for a host's application, or for one that stands alone.
 
-Every handler that uses the database is a plain function, which FastAPI runs on a thread: the event loop never waits for
-the database.
+Every handler that uses the database is a plain function, which FastAPI runs on a thread, or sends its question to one:
+the event loop never waits for the database.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
@@ -22,9 +23,11 @@ from prompt_studio.web.edge import Edge, OwnsSignature
 from prompt_studio.web.routes import optimizations, projects, prompts, status
 from prompt_studio.web.schemas import StudioHealth
 from prompt_studio.web.tokens import Users
+from prompt_studio.web.turns import Turns
 from prompt_studio.web.users import BEARER
 
 PREFIX: Final = "/api/v1/prompt-studio"
+HEALTH_THREADS: Final = 2
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -82,6 +85,7 @@ def include_routes(  # noqa: PLR0913 - a host may have its own say in each of th
         strict=strict,
         switched_on=switched_on_here() if switched_on is None else frozenset(switched_on),
         owns_signature=owns_signature,
+        turns=Turns.of_writers(database.settings),
     )
     router = APIRouter(prefix=PREFIX)
     for module in (projects, prompts, optimizations, status):
@@ -95,12 +99,14 @@ def watching(database: PromptStudioDatabase) -> APIRouter:
     """`/health` and `/metrics`, for a host that has none of its own. They ask for no user."""
     router = APIRouter(route_class=problems.ProblemRoute, tags=["health"])
     scrapes = Scrapes(database)
+    # Threads of its own: that all the others are busy is no news of the database.
+    threads = CapacityLimiter(HEALTH_THREADS)
 
     @router.get("/health", responses=problems.described(500, 503))
-    def health(response: Response) -> StudioHealth:
+    async def health(response: Response) -> StudioHealth:
         """Whether the database answers."""
         response.headers["Cache-Control"] = "no-store"
-        database.get_schema_version()  # impl: PS-HTTP-8
+        await to_thread.run_sync(database.get_schema_version, limiter=threads)  # impl: PS-HTTP-8
         return StudioHealth()
 
     @router.get("/metrics", response_class=PlainTextResponse, responses=problems.described(500))

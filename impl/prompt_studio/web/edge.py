@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.web.tokens import Users
+from prompt_studio.web.turns import Turns
 
 OwnsSignature = Callable[[str, int, int], bool]
 """Whether a user has a signature in a project: asked with the user, the project's id and the signature's."""
@@ -27,6 +28,7 @@ class Edge:
         strict: whether strategies and knobs that nobody knows are refused.
         switched_on: the strategies that are only there where they are switched on, and are.
         owns_signature: whose signatures are; None: there are none.
+        turns: of those who write.
     """
 
     database: PromptStudioDatabase
@@ -34,6 +36,7 @@ class Edge:
     strict: bool
     switched_on: frozenset[str]
     owns_signature: OwnsSignature | None
+    turns: Turns
 
     def dependency(self) -> Any:  # noqa: ANN401 - FastAPI's own
         """What a router must depend on, so that its routes find this edge."""
@@ -56,4 +59,17 @@ async def database_of(request: Request) -> PromptStudioDatabase:
 
 
 Here = Annotated[Edge, Depends(edge_of)]
+
+
+async def turn_of(here: Here) -> AsyncIterator[None]:
+    """A turn to write, until the handler is done; who is slow to read the answer keeps nobody waiting.
+
+    Raises:
+        TransientConflict: none came in time.
+    """
+    async with here.turns.taken():  # impl: PS-HTTP-7
+        yield
+
+
+Turn = Annotated[None, Depends(turn_of, scope="function")]
 Database = Annotated[PromptStudioDatabase, Depends(database_of)]

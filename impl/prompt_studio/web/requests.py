@@ -21,7 +21,7 @@ from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import EntityGone, InputError
 from prompt_studio.values import TEXT_CHARACTERS_MAX, json_text
 from prompt_studio.web import headers
-from prompt_studio.web.edge import Edge, Here
+from prompt_studio.web.edge import Edge, Here, Turn
 from prompt_studio.web.inlined import inlined
 from prompt_studio.web.problems import ProblemError, without_values
 from prompt_studio.web.users import User
@@ -155,6 +155,7 @@ async def creation_of(
     user: User,
     body: Annotated[object, Depends(json_of)],
     key: Annotated[str | None, Depends(key_of)],
+    _: Turn,
     response: Response,
 ) -> Creation:
     """The create that was asked for; refused in the order that its parts stand in."""

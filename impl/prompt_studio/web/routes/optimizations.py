@@ -19,7 +19,7 @@ from prompt_studio.optimization.knobs import Choice
 from prompt_studio.optimization.rules import folded
 from prompt_studio.optimization.validation import knobs_of, strategy_named
 from prompt_studio.web.answers import Page, PathId, creates, refusals
-from prompt_studio.web.edge import Database, Here
+from prompt_studio.web.edge import Database, Here, Turn
 from prompt_studio.web.problems import ProblemError, ProblemRoute
 from prompt_studio.web.requests import Create, Creation, described_body
 from prompt_studio.web.routes.projects import project_of
@@ -223,7 +223,9 @@ def get_optimization(database: Database, user: User, optimization_id: PathId) ->
 
 
 @router.post("/cancel/{optimization_id}", responses=refusals(404, 409, 422))
-def cancel_optimization(database: Database, user: User, optimization_id: PathId) -> StudioEnvelope[StudioOptimization]:
+def cancel_optimization(
+    database: Database, user: User, optimization_id: PathId, _: Turn
+) -> StudioEnvelope[StudioOptimization]:
     """Cancel one of the user's optimizations and all of its jobs. Once more is as good as once."""
     found = database.cancel_optimization(optimization_id, user_id=user)  # impl: PS-HTTP-4
     if found is None:
