@@ -145,7 +145,10 @@ class OptimizationCalls(Facade):
         total_tokens: int | None = None,
         total_cost: float | None = None,
     ) -> OptimizationRow | None:
-        """The optimization, completed; what is None stays as it was. None if there is no such optimization."""
+        """The optimization, completed; what is None stays as it was. None if there is no such optimization.
+
+        One that was cancelled is given as it is (PS-ENTITIES-4): who cancelled it was told so.
+        """
         known = Completion(
             optimized_prompt_id=id_or_none("optimized_prompt_id", optimized_prompt_id),
             initial_metrics=json_or_none("initial_metrics", initial_metrics),

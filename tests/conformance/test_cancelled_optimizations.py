@@ -137,6 +137,19 @@ class TestACancel:
             assert (told["status"], statuses(database, number)) == ("cancelled", ["cancelled", "cancelled"])
         assert database.get_optimization(number) == told
 
+    def test_is_not_overwritten_by_a_completion_that_comes_later(
+        self, database: PromptStudioDatabase, optimization: OptimizationRow
+    ) -> None:
+        cancelled = database.cancel_optimization(optimization["id"], reason="enough")
+        assert database.complete_optimization(optimization["id"], final_metrics={"score": 1}) == cancelled
+        assert database.get_optimization(optimization["id"]) == cancelled
+        with database.transaction():
+            assert database.complete_optimization(optimization["id"]) == cancelled
+        database.set_optimization_status(optimization["id"], "running")  # who knows may begin it again
+        ended = database.complete_optimization(optimization["id"])
+        assert ended is not None
+        assert ended["status"] == "completed"
+
     def test_that_meets_one_who_begins_it_again_looks_again(
         self,
         database: PromptStudioDatabase,

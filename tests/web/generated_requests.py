@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, cast
 
+import httpx2
 import schemathesis
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -15,6 +16,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    negative_data_rejection,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
@@ -30,7 +32,28 @@ CHECKS: Final = (
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
+    negative_data_rejection,
 )
+BEYOND_SCHEMAS: Final = (
+    "temperature_range must be [min, max]",
+    "prompt_id and initial_prompt_id are",
+    "prompt_id or initial",
+)
+"""What holds between two values, which no schema can say."""
+
+
+def is_taken(answer: Any) -> bool:  # noqa: ANN401 - schemathesis' own
+    """Whether a request that the description allows was not refused for its form: what it asks for may not be there."""
+    if answer.status_code < httpx2.codes.BAD_REQUEST:
+        return True
+    detail = answer.json()["detail"]
+    if answer.status_code == httpx2.codes.BAD_REQUEST:  # of knobs, which have rules of their own, and of any text
+        return ": it must " in detail or "must not contain U+0000" in detail
+    if answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT and isinstance(detail, list):
+        return all(any(known in one["msg"] for known in BEYOND_SCHEMAS) for one in detail)
+    if answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT:  # a key that was drawn before
+        return "was used for another request" in detail
+    return answer.status_code in {httpx2.codes.NOT_FOUND, httpx2.codes.CONFLICT}
 
 
 def asked(app: FastAPI, examples: int, source: int, *, only: str = "") -> Counter[tuple[str, int]]:
@@ -80,6 +103,11 @@ def _ask(
         answer = case.call(headers=headers)
         told[case.operation.path.removeprefix(PREFIX), answer.status_code] += 1
         case.validate_response(answer, checks=CHECKS)
+        if mode is GenerationMode.POSITIVE and not is_taken(answer):
+            raise AssertionError(
+                f"{case.operation.label} refused what its description allows: {answer.status_code} {answer.text}, "
+                f"to {case.as_curl_command()}"
+            )
 
     with suppress(Unsatisfiable):  # an operation that takes nothing can be given nothing wrong
         ask()

@@ -10,6 +10,7 @@ import pytest
 from fastapi import HTTPException
 from fastapi.testclient import TestClient
 
+from prompt_studio import PromptStudioDatabase
 from prompt_studio.web.routes.optimizations import _validate_strategy_config
 from tests.web.conftest import PREFIX, Asker
 
@@ -127,12 +128,20 @@ def test_optimizations(ann: Asker, project: int, prompt: int) -> None:
     assert wrapped(ann.post(f"/optimizations/cancel/{number}", status=200))["status"] == "cancelled"
 
 
-def test_defaults_of_a_configuration(ann: Asker, project: int, prompt: int) -> None:
+def test_defaults_of_a_configuration(ann: Asker, database: PromptStudioDatabase, project: int, prompt: int) -> None:
     least = {"optimizer_type": "mipro", "target_metric": "accuracy"}
     body = {"project_id": project, "initial_prompt_id": prompt, "optimization_config": least, "bootstrap_config": {}}
-    made = wrapped(ann.post("/optimizations/create", body))["optimization"]
+    told = wrapped(ann.post("/optimizations/create", body))
+    made, job = told["optimization"], database.get_job(told["job_id"])
     assert made["optimization_config"] == least | DEFAULTS
     assert made["bootstrap_samples"] == BOOTSTRAP_DEFAULTS["num_samples"]
+    assert job is not None
+    assert job["payload"] == {
+        "optimization_config": least | DEFAULTS,
+        "bootstrap_config": BOOTSTRAP_DEFAULTS,
+        "test_case_ids": None,
+        "description": None,
+    }
 
 
 @pytest.mark.parametrize("name", ["prompt_id", "initial_prompt_id"])

@@ -115,6 +115,26 @@ class TestACreate:
         knob = {"optimizer_type": "beam_search", "strategy_params": {"beam_width": 1}}
         ann.post("/optimizations", {"prompt_id": prompt, "config": knob}, status=400)
 
+    @pytest.mark.verifies("PS-HTTP-3")
+    def test_in_the_short_form_needs_a_prompt_and_nothing_else(
+        self, ann: Asker, database: PromptStudioDatabase, prompt: int
+    ) -> None:
+        both: dict[str, Any] = {"prompt_id": prompt, "initial_prompt_id": prompt}
+        bodies: list[dict[str, Any]] = [
+            {"prompt_id": prompt},
+            both | {"config": None},
+            both | {"prompt_id": None, "config": {}},
+        ]
+        for body in bodies:
+            job = database.get_job(ann.post("/optimizations", body, status=200)["id"])
+            assert job is not None
+            assert job["payload"]["optimization_config"]["optimizer_type"] == "iterative"
+        made = database.count_jobs()
+        for names in ({}, {"prompt_id": None}, both | {"prompt_id": prompt + 1}):
+            told = ann.post("/optimizations", names, key="k", status=422)["detail"]
+            assert "initial_prompt_id" in told[0]["msg"]
+        assert database.count_jobs() == made
+
     @pytest.mark.verifies("PS-VALIDATION-EXPAND-4")
     @pytest.mark.parametrize(
         ("given", "stored"),

@@ -58,7 +58,16 @@ def test_no_dependency_on_the_loop_asks_the_database() -> None:
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     found = set().union(*(coroutines(route.dependant) for route in routes))
     of_users = {"user_of_request", "checked_user"}
-    assert found == {"edge_of", "database_of", *of_users, "bytes_of", "key_of", "creation_of", "page_of"}
+    assert found == {
+        "edge_of",
+        "database_of",
+        *of_users,
+        "bytes_of",
+        "key_of",
+        "creation_of",
+        "page_of",
+        "single_query",
+    }
 
 
 def test_others_are_answered_while_a_create_waits(tmp_path: Path) -> None:

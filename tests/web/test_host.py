@@ -151,6 +151,17 @@ class TestAHost:
         assert answer.json() == {"type": "about:blank", "title": title, "status": status, "detail": "not you"}
         assert (answer.status_code, answer.headers["X-Reason"]) == (status, "host")
 
+    @pytest.mark.parametrize("detail", [{"code": "E7"}, [1, {"a": None}], None, 5], ids=repr)
+    def test_that_says_more_than_a_text_is_passed_on_as_it_is(
+        self, host: FastAPI, asked: TestClient, detail: object
+    ) -> None:
+        def refuse() -> str:
+            raise HTTPException(403, detail)
+
+        host.dependency_overrides[user_of_request] = refuse
+        told = asked.get(f"{PREFIX}/status").json()["detail"]
+        assert told == ("Forbidden" if detail is None else detail)
+
     def test_learns_of_a_defect_by_a_problem(self, host: FastAPI, asked: TestClient) -> None:
         def broken() -> str:
             raise RuntimeError
@@ -199,6 +210,35 @@ class TestAHost:
             made = client.post(f"{PREFIX}/prompts/create", json=body | {"signature_id": 5})
         assert (made.status_code, made.json()["data"]["signature_id"]) == (201, 5)
         assert seen == [("eve", project, 6), ("eve", project, 5)]
+
+    @pytest.mark.verifies("PS-HTTP-4")
+    def test_says_whose_test_cases_are(self, database: PromptStudioDatabase) -> None:
+        app, silent = FastAPI(), FastAPI()
+        seen: list[tuple[Any, ...]] = []
+
+        def owns(*asked: Any) -> bool:  # noqa: ANN401 - as it comes
+            seen.append(asked)
+            return bool(asked[-1] in {5, 7})
+
+        include_routes(app, database, owns_test_case=owns)
+        include_routes(silent, database)
+        for one in (app, silent):
+            one.dependency_overrides[user_of_request] = lambda: "eve"
+        with TestClient(app) as client, TestClient(silent) as other:
+            project = client.post(f"{PREFIX}/projects", json={"name": "x"}).json()["id"]
+            body = {"project_id": project, "name": "p"}
+            prompt = client.post(f"{PREFIX}/prompts/create", json=body).json()["data"]["id"]
+            config = {"optimizer_type": "greedy", "target_metric": "accuracy"}
+            body = {"project_id": project, "initial_prompt_id": prompt, "optimization_config": config}
+            path = f"{PREFIX}/optimizations/create"
+            refused = client.post(path, json=body | {"test_case_ids": [5, 6, 7]})
+            assert (refused.status_code, refused.json()["detail"]) == (404, "there is no test case 6")
+            assert database.count_jobs() == 0
+            made = client.post(path, json=body | {"test_case_ids": [5, 7]})
+            unasked = other.post(path, json=body | {"test_case_ids": [6]})
+        assert seen == [("eve", project, number) for number in (5, 6, 5, 7)]
+        assert [one.status_code for one in (made, unasked)] == [201, 201]
+        assert [job["payload"]["test_case_ids"] for job in database.list_jobs()] == [[5, 7], [6]]
 
 
 class TestWhatIsSwitchedOn:

@@ -7,7 +7,7 @@ from schemathesis.core.failures import FailureGroup
 
 from prompt_studio import PromptStudioDatabase
 from prompt_studio.web import Users, create_app
-from prompt_studio.web.problems import ProblemError
+from prompt_studio.web.problems import ProblemError, described
 from tests.harness.locations import LOCATIONS
 from tests.harness.plugin import CERTIFICATE
 from tests.web.conftest import PREFIX, TOKENS
@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-HTTP-5")]
 
 EXAMPLES = 4
 MANY = 200
+REQUESTS_MIN = 5_000
+FIRST_REFUSAL = 400
 IDS = ("project_id", "prompt_id", "optimization_id", "job_id")
 
 
@@ -38,14 +40,17 @@ def test_generated_requests_are_answered_as_described(
 def test_thousands_of_requests_are_answered_as_described(
     database: PromptStudioDatabase, request: pytest.FixtureRequest
 ) -> None:
-    told = asked(create_app(database, Users(TOKENS)), MANY, int(request.config.option.hypothesis_seed))
+    app = create_app(database, Users(TOKENS))
+    told = asked(app, MANY, int(request.config.option.hypothesis_seed))
     statuses = Counter[int]()
     for (_, status), count in told.items():
         statuses[status] += count
     told_of = f"{sum(told.values()):,} requests over HTTP, by status: {dict(sorted(statuses.items()))}"
     request.config.stash[CERTIFICATE].told.append(told_of)
     assert {200, 201, 400, 401, 404, 409, 422} <= statuses.keys()
-    assert sum(told.values()) > 16 * MANY
+    assert sum(told.values()) >= REQUESTS_MIN
+    done = {path for path, status in told if status < FIRST_REFUSAL}
+    assert done == {path.removeprefix(PREFIX) for path in app.openapi()["paths"]}
 
 
 @pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
@@ -103,3 +108,33 @@ def test_an_answer_that_is_not_described_is_found(database: PromptStudioDatabase
 
     with pytest.raises(FailureGroup, match="distinct failure"):
         asked(app, 1, 1, only="surprise")
+
+
+@pytest.mark.untraced
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+def test_a_request_that_is_allowed_and_refused_is_found(database: PromptStudioDatabase) -> None:
+    app = create_app(database, Users(TOKENS))
+
+    @app.get(f"{PREFIX}/surprise", responses=described(422))
+    def surprise(number: int) -> None:
+        raise ProblemError(422, f"{number} is no number of today")
+
+    with pytest.raises(AssertionError, match="refused what its description allows: 422"):
+        asked(app, 1, 1, only="surprise")
+
+
+@pytest.mark.untraced
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+def test_a_request_that_is_not_allowed_and_taken_is_found(database: PromptStudioDatabase) -> None:
+    app = create_app(database, Users(TOKENS))
+    told = {"name": "number", "in": "query", "required": True, "schema": {"type": "integer"}}
+
+    @app.get(f"{PREFIX}/surprise", openapi_extra={"parameters": [told]})
+    def surprise() -> None:
+        """Whatever the number is."""
+
+    with pytest.raises(FailureGroup, match="distinct failure") as found:
+        asked(app, EXAMPLES, 1, only="surprise")
+    assert "Invalid data should have been rejected" in str(found.value.exceptions)

@@ -30,7 +30,7 @@ NO_JSON = [
 MISTYPED: list[tuple[str, object]] = [
     ("project_id", "1"),
     ("project_id", True),
-    ("initial_prompt_id", 1.0),
+    ("initial_prompt_id", 1.5),
     ("test_case_ids", ["1"]),
     ("name", 1),
     ("bootstrap_config.num_samples", "10"),
@@ -38,7 +38,7 @@ MISTYPED: list[tuple[str, object]] = [
     ("bootstrap_config.quality_threshold", "0.5"),
     ("optimization_config.max_iterations", "1"),
     ("optimization_config.max_iterations", True),
-    ("optimization_config.max_iterations", 1.0),
+    ("optimization_config.max_iterations", 1.5),
     ("optimization_config.target_value", "1"),
     ("optimization_config.target_value", True),
     ("optimization_config.early_stopping", 1),
@@ -124,6 +124,16 @@ class TestARequest:
             told = ann.post("/optimizations", {"prompt_id": prompt, "config": {inner: value}}, status=422)["detail"]
             assert all(error["loc"][1] == "config" and inner in error["loc"] for error in told), told
 
+    @pytest.mark.verifies("PS-HTTP-5")
+    def test_takes_each_spelling_of_a_whole_number(self, ann: Asker, project: int, prompt: int) -> None:
+        for number in ("7", "7.0", "7e0", "70e-1"):
+            config = f'{{"optimizer_type": "greedy", "target_metric": "accuracy", "max_iterations": {number}}}'
+            body = f'{{"project_id": {project}.0, "initial_prompt_id": {prompt}, "optimization_config": {config}}}'
+            answer = ann.ask("POST", "/optimizations/create", content=body.encode())
+            made = answer.json()["data"]["optimization"]
+            kept = made["optimization_config"]["max_iterations"], made["max_iterations"]
+            assert [(type(one), one) for one in kept] == [(int, 7)] * 2
+
     @pytest.mark.parametrize("number", ["1.0", "+1", "1_0", "%201", "01", "\N{ARABIC-INDIC DIGIT ONE}", "true", "1e0"])
     def test_takes_plain_digits_only(self, ann: Asker, number: str) -> None:
         for path in (
@@ -134,6 +144,22 @@ class TestARequest:
             f"/status?warn_seconds={number.replace('+', '%2B')}",
         ):
             ann.get(path, status=422)
+
+    @pytest.mark.parametrize(
+        ("path", "name"),
+        [
+            ("/projects/?search=a&search=b", "search"),
+            ("/projects/?page=1&status=draft&page=1", "page"),
+            ("/prompts/list/1?per_page=1&per_page=2", "per_page"),
+            ("/optimizations/list/1?status=failed&status=", "status"),
+            ("/status?warn_seconds=1&warn_seconds=2", "warn_seconds"),
+        ],
+    )
+    @pytest.mark.verifies("PS-HTTP-2")
+    def test_says_each_thing_once(self, ann: Asker, path: str, name: str) -> None:
+        told = ann.get(path, status=422)["detail"]
+        assert told == [{"type": "repeated", "loc": ["query", name], "msg": "may be there once"}]
+        assert Asker(ann.client, None).ask("GET", path).status_code == 401
 
     @pytest.mark.parametrize("token", [None, "", "token-of-eve-0000", "token-of-ann-000"])
     def test_takes_nobody_for_somebody(self, ann: Asker, token: str | None) -> None:

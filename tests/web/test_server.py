@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,15 +17,18 @@ from typing import Any, Final
 import httpx2
 import pytest
 
-from prompt_studio import PromptStudioDatabase
+from prompt_studio import InputError, PromptStudioDatabase
+from prompt_studio.web.__main__ import app_from_environment
 from tests.harness.locations import DATABASES, Location
 from tests.web.conftest import PREFIX, TOKENS
+from tests.web.server_processes import process_of, processes_of
 
 pytestmark = pytest.mark.processes
 
 LIMIT_SECONDS: Final = 60.0
 CLIENTS: Final = 4
 SERVERS: Final = 2
+CONNECTIONS_MAX: Final = 200
 ROUNDS: Final = {"quick": 10, "full": 200}
 CONFIG: Final = {"optimizer_type": "mipro", "target_metric": "accuracy"}
 HEADERS: Final = {"Authorization": f"Bearer {next(iter(TOKENS))}"}
@@ -75,9 +78,51 @@ def _await_answer(url: str, process: subprocess.Popen[str]) -> None:
     raise AssertionError(f"no answer within {LIMIT_SECONDS} s")
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a create answered."""
+
+    status: int
+    entity: int
+    replayed: bool
+    process: int
+
+
+@contextmanager
+def client_of(server: Server, process: int, among: list[int]) -> Iterator[httpx2.Client]:
+    """A client who talks to this process. The system decides who takes a connection, so he connects until it does."""
+    for _ in range(CONNECTIONS_MAX):
+        with httpx2.Client(base_url=server.url, headers=HEADERS, timeout=LIMIT_SECONDS) as client:
+            if process_of(client.get("/status"), among) == process:
+                yield client
+                return
+    raise AssertionError(f"process {process} of {among} took none of {CONNECTIONS_MAX} connections")
+
+
+def creates_of(turn: int, project: int, prompt: int) -> dict[str, dict[str, Any]]:
+    """A create of each kind."""
+    return {
+        "/projects/": {"name": f"p{turn}"},
+        "/prompts/create": {"project_id": project, "name": f"p{turn}"},
+        "/optimizations/create": {
+            "project_id": project,
+            "initial_prompt_id": prompt,
+            "optimization_config": CONFIG,
+            "name": f"o{turn}",
+        },
+        "/optimizations": {"prompt_id": prompt, "config": CONFIG | {"max_iterations": turn + 1}},
+    }
+
+
 def _made(told: Any) -> int:  # noqa: ANN401 - any JSON value
-    """The id of what a create answers with, bare or wrapped."""
-    return int(told["id"] if "id" in told else told["data"]["optimization"]["id"])
+    """The id of what a create answers with, bare or wrapped; of the short form, the job's."""
+    data = told.get("data", told)
+    return int(data.get("optimization", data)["id"])
+
+
+def _maker(told: Sequence[Told]) -> int:
+    """The process whose answer was the entity's first."""
+    return next(one.process for one in told if not one.replayed)
 
 
 @pytest.mark.timeout(1_200)
@@ -90,19 +135,18 @@ def test_racing_creates_make_one_entity_for_each_key(
     address = place.fresh(tmp_path)
     start = Barrier(CLIENTS, timeout=LIMIT_SECONDS)
 
-    def race(prompt: dict[str, int]) -> list[tuple[int, int, bool]]:
+    def race(server: Server, number: int, processes: list[int], project: int, prompt: int) -> list[Told]:
         told = []
-        with httpx2.Client(headers=HEADERS, timeout=LIMIT_SECONDS) as client:
+        with client_of(server, processes[number % SERVERS], processes) as client:
             for turn in range(rounds):
-                creates = {
-                    "/projects": {"name": f"p{turn}"},
-                    "/optimizations/create": prompt | {"optimization_config": CONFIG, "name": f"o{turn}"},
-                }
-                for path, body in creates.items():
+                for kind, (path, body) in enumerate(creates_of(turn, project, prompt).items()):
+                    # With the slash and without it is one operation, and two of the clients ask each.
+                    bare = path.rstrip("/") if number < SERVERS else path
                     start.wait()
-                    answer = client.post(server.url + path, json=body, headers={"Idempotency-Key": f"k{turn}"})
+                    answer = client.post(bare, json=body, headers={"Idempotency-Key": f"k{turn}.{kind}"})
                     replayed = "Idempotency-Replayed" in answer.headers
-                    told.append((answer.status_code, _made(answer.json()), replayed))
+                    process = process_of(answer, processes)
+                    told.append(Told(answer.status_code, _made(answer.json()), replayed, process))
         return told
 
     with served(address, users, "--workers", str(SERVERS)) as server, ThreadPoolExecutor(CLIENTS) as clients:
@@ -110,14 +154,25 @@ def test_racing_creates_make_one_entity_for_each_key(
             project = client.post("/projects", json={"name": "home"}).json()["id"]
             body = {"project_id": project, "name": "first"}
             prompt = client.post("/prompts/create", json=body).json()["data"]["id"]
-        found = list(clients.map(race, [{"project_id": project, "initial_prompt_id": prompt}] * CLIENTS))
-    for turn in zip(*found, strict=True):
-        assert {status for status, _, _ in turn} == {201}
-        assert len({number for _, number, _ in turn}) == 1
-        assert [replayed for _, _, replayed in turn].count(False) == 1
+        processes = processes_of(server.process.pid)
+        assert len(processes) == SERVERS
+        racing = [clients.submit(race, server, number, processes, project, prompt) for number in range(CLIENTS)]
+        found = list(zip(*(client.result() for client in racing), strict=True))
+    kinds = len(creates_of(0, project, prompt))
+    assert len(found) == rounds * kinds
+    for turn, told in enumerate(found):
+        assert {one.status for one in told} == {200 if turn % kinds == kinds - 1 else 201}
+        assert len({one.entity for one in told}) == 1
+        assert [one.replayed for one in told].count(False) == 1
+    for kind in range(kinds):  # of the processes, too, each has told what another one made
+        others = {one.process for told in found[kind::kinds] for one in told if one.process != _maker(told)}
+        if rounds >= ROUNDS["full"]:
+            assert others == set(processes)
+    assert {one.process for told in found for one in told if one.replayed} == set(processes)
     with PromptStudioDatabase(address, "reader", create=False) as database:
         assert database.list_projects()["pagination"]["total"] == rounds + 1
-        assert database.list_optimizations()["pagination"]["total"] == database.count_jobs() == rounds
+        assert database.list_prompts(project)["pagination"]["total"] == rounds + 1
+        assert database.list_optimizations()["pagination"]["total"] == database.count_jobs() == 2 * rounds
     place.dispose(address)
 
 
@@ -140,7 +195,7 @@ class TestTheServer:
         ("arguments", "code", "said"),
         [
             ([], 2, "--users FILE is needed"),
-            (["--users", "nowhere"], 1, "not started"),
+            (["--users", "nowhere"], 1, "not started: the file of users, nowhere, cannot be read"),
             (["--users", "users", "--database", "postgresql://127.0.0.1:1/x"], 1, "not started"),
         ],
         ids=["no users", "no file", "no database"],
@@ -155,3 +210,12 @@ class TestTheServer:
         )
         assert (ended.returncode, said in ended.stderr) == (code, True)
         assert "Traceback" not in ended.stderr
+
+    @pytest.mark.parametrize(
+        ("environment", "said"),
+        [({}, "TLDW_PS_USERS must name a file of users"), ({"TLDW_PS_USERS": "nowhere"}, "nowhere, cannot be read")],
+        ids=["no users", "no file"],
+    )
+    def test_says_so_to_who_makes_the_application_by_himself(self, environment: dict[str, str], said: str) -> None:
+        with pytest.raises(InputError, match=said):
+            app_from_environment(environment)

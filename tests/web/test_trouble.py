@@ -4,6 +4,7 @@ import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from prompt_studio import PromptStudioDatabase, Settings
+from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.web import Users, create_app
+from tests.faults.server_sessions import interfered, stranger_at
 from tests.harness.locations import WITH_LOCKS
 from tests.web.conftest import TOKENS, Asker
 
@@ -61,6 +64,72 @@ def test_rivals_for_whom_there_are_no_connections_are_conflicts_to_try_again(tmp
         waiting = [others.submit(ann.ask, "POST", "/projects/", json={"name": "x"}, key="k") for _ in range(CLIENTS)]
         assert {one.result(LIMIT_SECONDS).json()["data"]["id"] for one in waiting} == {made["id"]}
     WITH_LOCKS.dispose(address)
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A request whose commit the server never answered, and what its user is told."""
+
+    key: str | None
+    advice: str
+    may_repeat: bool
+    cancels: bool = False
+
+
+UNANSWERED: Final = {
+    "a create with a key": Unanswered("k", "repeat it with the same Idempotency-Key", may_repeat=True),
+    "a create without one": Unanswered(None, "look whether it is there", may_repeat=False),
+    "a cancel": Unanswered(None, "repeat it, which is as good as once", may_repeat=True, cancels=True),
+}
+
+
+@pytest.mark.parametrize("asked", UNANSWERED.values(), ids=UNANSWERED)
+def test_a_request_whose_answer_never_came_is_told_how_to_go_on(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch, asked: Unanswered
+) -> None:
+    with (
+        PromptStudioDatabase(postgres_database, "web", settings=Settings()) as database,
+        TestClient(create_app(database, Users(TOKENS))) as client,
+        stranger_at(postgres_database) as stranger,
+    ):
+        ann = Asker(client, "token-of-ann-0000")
+        project = ann.post("/projects", {"name": "home"})["id"]
+        prompt = ann.post("/prompts/create", {"project_id": project, "name": "p"})["data"]["id"]
+        path, body, status = "/optimizations", {"prompt_id": prompt}, 200
+        if asked.cancels:
+            ann.post(path, body, status=status)
+            number = ann.get(f"/optimizations/list/{project}")["data"]["optimizations"][0]["id"]
+            path = f"/optimizations/cancel/{number}"
+
+        def end(_: PostgresConnection) -> None:
+            stranger.end(*stranger.pooled(database))
+
+        with interfered(monkeypatch, "commit", end):
+            answer = ann.ask("POST", path, json=body, key=asked.key)
+        assert (answer.status_code, asked.advice in answer.json()["detail"]) == (503, True)
+        assert "it may have been done, and no answer came" in answer.json()["detail"]
+        assert answer.headers.get("Retry-After") == ("1" if asked.may_repeat else None)
+        ann.post(path, body, key=asked.key, status=status)
+
+
+def test_a_database_of_another_version_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "secret-name.db"
+    with (
+        PromptStudioDatabase(path, "web") as database,
+        TestClient(create_app(database, Users(TOKENS))) as client,
+        closing(sqlite3.connect(path)) as hand,
+    ):
+        ann = Asker(client, "token-of-ann-0000")
+        hand.execute("DROP TABLE prompt_studio_projects")
+        answers = [
+            ann.ask("GET", "/projects/"),
+            ann.ask("POST", "/projects/", json={"name": "x"}),
+            ann.ask("POST", "/projects/", json={"name": "x"}, key="k"),
+        ]
+    for answer in answers:
+        assert (answer.status_code, answer.json()["detail"]) == (503, "the database is not one of this version")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "Retry-After" not in answer.headers  # it will be none by itself
 
 
 def test_a_database_that_is_away_is_unavailable(tmp_path: Path) -> None:

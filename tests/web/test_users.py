@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from fastapi import FastAPI, Header
+from fastapi import Cookie, FastAPI, Header
 from fastapi.testclient import TestClient
 
 from prompt_studio import InputError, PromptStudioDatabase
@@ -46,6 +46,12 @@ class TestAFile:
         with pytest.raises(InputError, match=said):
             Users.read(path)
 
+    def test_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "latin").write_bytes(b"0123456789abcdef \xe9")
+        for path in (tmp_path / "nowhere", tmp_path, tmp_path / "latin"):
+            with pytest.raises(InputError, match=f"the file of users, {path}, cannot be read"):
+                Users.read(path)
+
     @pytest.mark.parametrize("user", ["", " ", "ann ", "\tann"], ids=repr)
     def test_names_nobody_who_could_not_ask(self, user: str) -> None:
         with pytest.raises(InputError, match="no spaces around"):
@@ -80,6 +86,27 @@ class TestAHost:
             ]
         assert [answer.status_code for answer in asked] == [401] * 3
         assert database.list_projects()["pagination"]["total"] == 1
+
+    @pytest.mark.parametrize("where", [Header(), Cookie()], ids=["header", "cookie"])
+    def test_that_wants_what_a_request_lacks_lets_nobody_in(
+        self, database: PromptStudioDatabase, where: object
+    ) -> None:
+        def whoever(x_user: str) -> str:
+            return x_user
+
+        whoever.__annotations__["x_user"] = Annotated[str, where]
+        app = FastAPI()
+        include_routes(app, database)
+        app.dependency_overrides[user_of_request] = whoever
+        with TestClient(app) as client:
+            answers = [
+                client.get("/api/v1/prompt-studio/status"),
+                client.get("/api/v1/prompt-studio/projects/get/x?page=0"),  # who asks is asked first
+                client.post("/api/v1/prompt-studio/projects/", json={"name": "x"}),
+            ]
+        for answer in answers:
+            assert (answer.status_code, answer.json()["detail"]) == (401, "a valid user is needed")
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
 
     def test_may_name_a_number(self, database: PromptStudioDatabase) -> None:
         app = FastAPI()

@@ -149,9 +149,15 @@ class OptimizationOperations(EntityOperations, JobOperations):
         return row
 
     def complete_optimization(self, optimization_id: int, known: Completion) -> OptimizationRow | None:
-        """The optimization, completed; None if there is none."""
+        """The optimization, completed, or as it was cancelled; None if there is none."""
         parameters = {"optimization_id": optimization_id, **asdict(known)}
-        return self._changed("complete_optimization", parameters, optimization_row)
+        anybodys = {"optimization_id": optimization_id, "include_deleted": True, "user_id": None}
+
+        def operation(session: Session) -> OptimizationRow | None:
+            completed = self._one(session, "complete_optimization", parameters, optimization_row)
+            return completed or self._one(session, "get_optimization", anybodys, optimization_row)
+
+        return self._sessions.current().write(operation, joins=True, alone=True)
 
     def record_iteration(self, new: NewIteration) -> IterationRow:
         """A new iteration.

@@ -42,7 +42,10 @@ def app_from_environment(environment: Mapping[str, str] = os.environ) -> FastAPI
         InputError: a variable breaks its rule, or there is no file of users.
         DatabaseError: the database cannot be opened.
     """
-    users = Users.read(Path(environment[USERS_VARIABLE]))
+    path = environment.get(USERS_VARIABLE)
+    if not path:
+        raise InputError(f"{USERS_VARIABLE} must name a file of users: on each line a bearer token, a space and a user")
+    users = Users.read(Path(path))
     location = environment.get(DATABASE_VARIABLE, DATABASE_DEFAULT)
     database = PromptStudioDatabase(location, CLIENT, settings=Settings.from_environment(environment))
 
@@ -91,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         PromptStudioDatabase(asked.database, CLIENT, settings=Settings.from_environment(os.environ)).close()
         switched_on(os.environ)
         switch(os.environ, STRICT_VARIABLE, default=False)
-    except (InputError, DatabaseError, OSError, UnicodeDecodeError) as error:
+    except (InputError, DatabaseError) as error:
         print(f"not started: {error}", file=sys.stderr)
         return 1
     uvicorn.run(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 from pydantic import BeforeValidator
 
 from prompt_studio.facade import PAGE_MAX, ROWS_PER_PAGE_MAX
 from prompt_studio.values import INT64_MAX
 from prompt_studio.web.headers import REPLAYED_TOLD
-from prompt_studio.web.problems import described
+from prompt_studio.web.problems import ProblemError, described
 
 CREATES: Final = (400, 409, 410, 413, 415, 422)
 """What every create may be refused with."""
@@ -40,7 +41,23 @@ class Paging:
     per_page: int
 
 
+async def single_query(request: Request) -> None:
+    """Each parameter once: of two values one would be taken, and who sent them is not told which.
+
+    Raises:
+        ProblemError: 422, one is there more than once.
+    """
+    repeated = [
+        name for name, count in Counter(name for name, _ in request.query_params.multi_items()).items() if count > 1
+    ]
+    if repeated:
+        raise ProblemError(
+            422, [{"type": "repeated", "loc": ["query", name], "msg": "may be there once"} for name in repeated]
+        )
+
+
 async def page_of(
+    _: Annotated[None, Depends(single_query)],
     page: Annotated[int, Query(ge=1, le=PAGE_MAX), Plain] = 1,
     per_page: Annotated[int, Query(ge=1, le=ROWS_PER_PAGE_MAX), Plain] = 20,
 ) -> Paging:

@@ -19,7 +19,7 @@ from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.optimization.gates import switched_on_here
 from prompt_studio.prometheus_metrics import Scrapes
 from prompt_studio.web import problems
-from prompt_studio.web.edge import Edge, OwnsSignature
+from prompt_studio.web.edge import Edge, OwnsSignature, OwnsTestCase
 from prompt_studio.web.routes import optimizations, projects, prompts, status
 from prompt_studio.web.schemas import StudioHealth
 from prompt_studio.web.tokens import Users
@@ -66,6 +66,7 @@ def include_routes(  # noqa: PLR0913 - a host may have its own say in each of th
     strict: bool = False,
     switched_on: Iterable[str] | None = None,
     owns_signature: OwnsSignature | None = None,
+    owns_test_case: OwnsTestCase | None = None,
 ) -> None:
     """Add the routes to a host's application, which overrides `user_of_request` with its own dependency.
 
@@ -78,6 +79,8 @@ def include_routes(  # noqa: PLR0913 - a host may have its own say in each of th
         strict: as for `create_app`.
         switched_on: as for `create_app`.
         owns_signature: whether a user has a signature in a project; None: there are no signatures.
+        owns_test_case: whether a user has a test case in a project; None: the numbers are passed to the job as they
+            come, and whoever runs it asks whose they are.
     """
     edge = Edge(
         database=database,
@@ -85,6 +88,7 @@ def include_routes(  # noqa: PLR0913 - a host may have its own say in each of th
         strict=strict,
         switched_on=switched_on_here() if switched_on is None else frozenset(switched_on),
         owns_signature=owns_signature,
+        owns_test_case=owns_test_case,
         turns=Turns.of_writers(database.settings),
     )
     router = APIRouter(prefix=PREFIX)

@@ -14,6 +14,8 @@ from prompt_studio.web.turns import Turns
 
 OwnsSignature = Callable[[str, int, int], bool]
 """Whether a user has a signature in a project: asked with the user, the project's id and the signature's."""
+OwnsTestCase = Callable[[str, int, int], bool]
+"""The same of a test case."""
 
 _PLACE: Final = "prompt_studio.edge"
 
@@ -28,6 +30,7 @@ class Edge:
         strict: whether strategies and knobs that nobody knows are refused.
         switched_on: the strategies that are only there where they are switched on, and are.
         owns_signature: whose signatures are; None: there are none.
+        owns_test_case: whose test cases are; None: their numbers are passed to the job as they come.
         turns: of those who write.
     """
 
@@ -36,6 +39,7 @@ class Edge:
     strict: bool
     switched_on: frozenset[str]
     owns_signature: OwnsSignature | None
+    owns_test_case: OwnsTestCase | None
     turns: Turns
 
     def dependency(self) -> Any:  # noqa: ANN401 - FastAPI's own

@@ -38,6 +38,10 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
 ERRORS_SHOWN: Final = 20
 
+_KEY_PLACE: Final = "prompt_studio.idempotency_key"
+_THE_HOSTS: Final = frozenset({"header", "cookie"})
+"""Where no route of ours declares anything: what is missing there, the host wanted, to know who asks."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -74,11 +78,16 @@ _SAID: Final[tuple[tuple[type[Exception], str], ...]] = (
     (ConflictError, "there is one of this name already: use another name"),
     (StoreUnavailable, "the database cannot be used just now: try again"),
     (SchemaError, "the database is not one of this version"),
-    (TransientConflict, "another request was in the way for too long, and nothing was made: try again"),
+    (TransientConflict, "another request was in the way for too long, and nothing was written: try again"),
 )
 """Where the library's own text names files, tables or hosts, which are nobody's business out there."""
 
-_UNKNOWN: Final = f"it may have been done, and no answer came: repeat it only with the same {names.KEY}"
+_UNKNOWN: Final = "it may have been done, and no answer came: "
+_KEYED: Final = f"{_UNKNOWN}repeat it with the same {names.KEY}, which is as good as once"
+_UNKEYED: Final = (
+    f"{_UNKNOWN}look whether it is there before it is made again; with an {names.KEY} it could be repeated"
+)
+_REPEATABLE: Final = f"{_UNKNOWN}repeat it, which is as good as once"
 _RETRY: Final = {names.RETRY_AFTER: str(RETRY_SECONDS)}
 _TRY_AGAIN: Final = (TransientConflict, StoreUnavailable)
 _HEADERS: Final = {401: names.CHALLENGE_TOLD, 409: names.RETRY_TOLD, 503: names.RETRY_TOLD}
@@ -107,11 +116,13 @@ class ProblemRoute(APIRoute):
 async def answer_to(request: Request, error: Exception) -> Response:
     """The answer to a request that ended in this error."""
     if isinstance(error, RequestValidationError):
+        if any(told["loc"][0] in _THE_HOSTS for told in error.errors()):
+            return body_of(401, "a valid user is needed", {names.CHALLENGE: "Bearer"})  # impl: PS-HTTP-1
         return body_of(422, without_values(error.errors()))
     if isinstance(error, ProblemError):
         return body_of(error.status_code, error.told, error.headers)
     if isinstance(error, HTTPException):
-        return body_of(error.status_code, str(error.detail), error.headers)
+        return body_of(error.status_code, jsonable_encoder(error.detail), error.headers)
     status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), None)
     if status is not None:
         return _of_library(request, error, status)
@@ -143,8 +154,13 @@ def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def body_of(status: int, detail: str | list[Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The answer to a request that is refused."""
+def keyed_by(request: Request, key: str | None) -> None:
+    """Remember that it is a create, with this key or without one: what may be advised in trouble hangs on it."""
+    request.scope[_KEY_PLACE] = key
+
+
+def body_of(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> JSONResponse:  # noqa: ANN401 - a host's
+    """The answer to a request that is refused. A host's own `detail` may be any JSON value."""
     title = responses.get(status, "Refused")  # a host may refuse with a status of its own making
     # impl: PS-HTTP-5
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
@@ -156,7 +172,11 @@ def _of_library(request: Request, error: Exception, status: int) -> Response:
         return body_of(503, "another session was in the way for too long: try again", _RETRY)
     if isinstance(error, StoreUnavailable) and error.outcome_unknown:
         _log.error("the database has not said what became of a request: %s", error)
-        return body_of(503, _UNKNOWN, _RETRY if names.KEY in request.headers else {})
+        if _KEY_PLACE not in request.scope:
+            return body_of(503, _REPEATABLE, _RETRY)
+        if request.scope[_KEY_PLACE] is None:
+            return body_of(503, _UNKEYED)
+        return body_of(503, _KEYED, _RETRY)
     if isinstance(error, StoreUnavailable):
         _log.error("the database cannot be used: %s", error)
     detail = next((text for kind, text in _SAID if isinstance(error, kind)), str(error))

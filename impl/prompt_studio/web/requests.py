@@ -23,7 +23,7 @@ from prompt_studio.values import TEXT_CHARACTERS_MAX, json_text
 from prompt_studio.web import headers
 from prompt_studio.web.edge import Edge, Here, Turn
 from prompt_studio.web.inlined import inlined
-from prompt_studio.web.problems import ProblemError, without_values
+from prompt_studio.web.problems import ProblemError, keyed_by, without_values
 from prompt_studio.web.users import User
 
 JSON_TYPE: Final = "application/json"
@@ -76,6 +76,7 @@ async def key_of(request: Request, _: Annotated[object, Depends(json_of)]) -> st
         ProblemError: 400, it is malformed, or there are several.
     """
     keys = request.headers.getlist(headers.KEY)
+    keyed_by(request, keys[0] if keys else None)
     if not keys:
         return None
     if len(keys) > 1 or not _KEY.fullmatch(keys[0]):  # impl: PS-HTTP-3

@@ -10,7 +10,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from prompt_studio.entities import OptimizationStatus, ProjectStatus
 from prompt_studio.jobs import JobStatus
@@ -21,7 +30,15 @@ Data = TypeVar("Data")
 NUL: Final = "\0"
 NO_NUL: Final = r"^[^\x00]*$"
 
-Id = Annotated[int, Field(strict=True, ge=1, le=INT64_MAX)]
+
+def _whole(number: object) -> object:
+    """1 for 1.0: to JSON Schema, and so to our description, that is a whole number."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+# Behind the limits: those that stand behind a validator are checked, and the description knows nothing of them.
+Whole = BeforeValidator(_whole)
+Id = Annotated[int, Field(strict=True, ge=1, le=INT64_MAX), Whole]
 Name = Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS_MAX, pattern=NO_NUL)]
 LongText = Annotated[str, Field(max_length=LONG_TEXT_CHARACTERS_MAX, pattern=NO_NUL)]
 Finite = Annotated[float, AllowInfNan(allow_inf_nan=False), Field(strict=True)]
@@ -69,7 +86,7 @@ class PromptCreate(Received):
     project_id: Id
     name: Name
     signature_id: Id | None = None
-    version_number: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] = 1
+    version_number: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1), Whole] = 1
     system_prompt: LongText | None = None
     user_prompt: LongText | None = None
     few_shot_examples: list[Any] | None = None
@@ -83,10 +100,10 @@ class AnyConfig(Received):
 
     model_config = ConfigDict(extra="allow")
 
-    max_iterations: Annotated[int, Field(strict=True, ge=1, le=500)] = 50
+    max_iterations: Annotated[int, Field(strict=True, ge=1, le=500), Whole] = 50
     target_value: Finite | None = None
     early_stopping: Switch = True
-    early_stopping_patience: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] = 5
+    early_stopping_patience: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1), Whole] = 5
     temperature_range: Annotated[list[Annotated[Finite, Field(ge=0, le=2)]], Field(min_length=2, max_length=2)] = [0, 1]
     techniques_to_try: list[str] = ["cot", "few_shot"]
     models_to_test: list[str] | None = None
@@ -127,10 +144,10 @@ class ShortConfig(AnyConfig):
 class BootstrapConfig(Received):
     """How examples are collected."""
 
-    num_samples: Annotated[int, Field(strict=True, ge=10, le=1_000)] = 50
+    num_samples: Annotated[int, Field(strict=True, ge=10, le=1_000), Whole] = 50
     selection_method: Name = "diverse"
     quality_threshold: Annotated[Finite, Field(ge=0, le=1)] = 0.7
-    max_examples_per_prompt: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
+    max_examples_per_prompt: Annotated[int, Field(strict=True, ge=1, le=20), Whole] = 5
 
 
 class OptimizationCreate(Received):
@@ -150,7 +167,7 @@ class SimpleOptimization(Received):
 
     prompt_id: Id | None = None
     initial_prompt_id: Id | None = None
-    config: ShortConfig = Field(default_factory=ShortConfig)
+    config: ShortConfig | None = None
 
     @property
     def prompt(self) -> int:
@@ -159,8 +176,13 @@ class SimpleOptimization(Received):
 
     @model_validator(mode="after")
     def _names_a_prompt(self) -> Self:
-        if self.prompt_id is None and self.initial_prompt_id is None:
+        named = {self.prompt_id, self.initial_prompt_id} - {None}
+        if not named:
             raise ValueError("prompt_id or initial_prompt_id is needed")
+        if len(named) > 1:
+            raise ValueError(
+                "prompt_id and initial_prompt_id are two names of one: give one of them, or the same twice"
+            )
         return self
 
 

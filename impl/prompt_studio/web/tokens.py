@@ -36,10 +36,14 @@ class Users:
         """The users of a file: on each line a token, spaces, and a user; lines that begin with # say nothing.
 
         Raises:
-            InputError: a line has no user, a token stands there twice, or there is none at all.
+            InputError: it cannot be read, a line has no user, a token stands there twice, or there is none at all.
         """
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"the file of users, {path}, cannot be read: {error}") from error
         tokens: dict[str, str] = {}
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(lines, start=1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             token, _, user = line.strip().partition(" ")

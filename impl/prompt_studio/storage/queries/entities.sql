@@ -174,7 +174,7 @@ RETURNING *, CAST(optimization_config AS TEXT) AS optimization_config_json,
     CAST(initial_metrics AS TEXT) AS initial_metrics_json, CAST(final_metrics AS TEXT) AS final_metrics_json;
 
 -- name: complete_optimization
--- The optimization has ended well; what the caller does not know stays as it was.
+-- The optimization has ended well, unless it was called off; what the caller does not know stays as it was.
 UPDATE prompt_studio_optimizations
 SET status = 'completed', error_message = NULL, completed_at = ${stamp},
     optimized_prompt_id = COALESCE(CAST(:optimized_prompt_id AS BIGINT), optimized_prompt_id),
@@ -184,7 +184,7 @@ SET status = 'completed', error_message = NULL, completed_at = ${stamp},
     iterations_completed = COALESCE(CAST(:iterations_completed AS BIGINT), iterations_completed),
     total_tokens = COALESCE(CAST(:total_tokens AS BIGINT), total_tokens),
     total_cost = COALESCE(CAST(:total_cost AS DOUBLE PRECISION), total_cost)
-WHERE id = :optimization_id
+WHERE id = :optimization_id AND status <> 'cancelled' -- impl: PS-ENTITIES-4
 RETURNING *, CAST(optimization_config AS TEXT) AS optimization_config_json,
     CAST(initial_metrics AS TEXT) AS initial_metrics_json, CAST(final_metrics AS TEXT) AS final_metrics_json;
 

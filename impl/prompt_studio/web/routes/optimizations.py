@@ -106,6 +106,7 @@ def _made(create: Creation) -> OptimizationRow:
     prompt = prompt_of(create.database, create.user, wanted.initial_prompt_id)
     if prompt["project_id"] != wanted.project_id:
         raise ProblemError(404, f"there is no prompt {wanted.initial_prompt_id} in project {wanted.project_id}")
+    _check_test_cases(create, wanted)
     samples = None if wanted.bootstrap_config is None else wanted.bootstrap_config.num_samples
     payload = wanted.model_dump(mode="json", include={"bootstrap_config", "test_case_ids", "description"})
     return _created(create, prompt, config, payload, name=wanted.name, bootstrap_samples=samples)
@@ -124,8 +125,16 @@ def create_simple_optimization(create: Create) -> StudioJobState:
 
 def _simply_made(create: Creation) -> OptimizationRow:
     wanted = create.checked(SimpleOptimization)
-    _check_knobs(create, wanted.config, create.body.get("config", {}))
-    return _created(create, prompt_of(create.database, create.user, wanted.prompt), wanted.config, {})
+    config = wanted.config or ShortConfig()
+    _check_knobs(create, config, create.body.get("config") or {})
+    return _created(create, prompt_of(create.database, create.user, wanted.prompt), config, {})
+
+
+def _check_test_cases(create: Creation, wanted: OptimizationCreate) -> None:
+    owns = create.here.owns_test_case
+    for test_case_id in wanted.test_case_ids or ():
+        if owns is not None and not owns(create.user, wanted.project_id, test_case_id):  # impl: PS-HTTP-4
+            raise ProblemError(404, f"there is no test case {test_case_id}")
 
 
 def _check_knobs(create: Creation, config: OptimizationConfig | ShortConfig, received: Mapping[str, Any]) -> None:

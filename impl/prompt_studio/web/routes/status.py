@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
-from prompt_studio.web.answers import Plain, refusals
+from prompt_studio.web.answers import Plain, refusals, single_query
 from prompt_studio.web.edge import Database
 from prompt_studio.web.problems import ProblemRoute
 from prompt_studio.web.schemas import StudioEnvelope, StudioLeases, StudioStatus
@@ -17,7 +17,10 @@ router: Final = APIRouter(prefix="/status", route_class=ProblemRoute, tags=["sta
 
 @router.get("", responses=refusals(422))
 def get_status(
-    database: Database, user: User, warn_seconds: Annotated[int, Query(ge=1, le=3_600), Plain] = 30
+    database: Database,
+    user: User,
+    _: Annotated[None, Depends(single_query)],
+    warn_seconds: Annotated[int, Query(ge=1, le=3_600), Plain] = 30,
 ) -> StudioEnvelope[StudioStatus]:
     """The depths of the queue, its leases, and how its jobs end."""
     del user
