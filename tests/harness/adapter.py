@@ -69,6 +69,14 @@ class SessionSeen(NamedTuple):
     refusals: list[tuple[int, int, int]]
 
 
+class Seen(NamedTuple):
+    """A database at a moment: its rows by id, and its sessions by name."""
+
+    jobs: list[dict[str, Any]]
+    keys: list[dict[str, Any]]
+    sessions: Mapping[str, SessionSeen]
+
+
 class Deployment(Protocol):
     """A database under test, and its tables behind the store's back, with times in milliseconds since 1970."""
 
@@ -84,14 +92,8 @@ class Deployment(Protocol):
     def set_time(self, milliseconds: int) -> None:
         """Hear that the clock was moved."""
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """Every row of the queue, by id."""
-
-    def idempotency_rows(self) -> list[dict[str, Any]]:
-        """Every idempotency row, by id."""
-
-    def sessions(self, databases: Mapping[str, PromptStudioDatabase]) -> Mapping[str, SessionSeen]:
-        """What each session holds and remembers."""
+    def seen(self, databases: Mapping[str, PromptStudioDatabase]) -> Seen:
+        """The rows, and what each of these sessions holds and remembers."""
 
 
 class RefusedByDatabase(Exception):
@@ -292,7 +294,8 @@ class Adapter:
 
     def state(self) -> State:
         """Return the whole state, read from the tables."""
-        jobs = tuple(self._job(row) for row in self._deployment.jobs())
+        rows = self._deployment.seen(self._sessions)
+        jobs = tuple(self._job(row) for row in rows.jobs)
         keys = tuple(
             IdempotencyRow(
                 Scope(row["entity_type"], row["idempotency_key"], row["user_id"]),
@@ -300,10 +303,10 @@ class Adapter:
                 row["created_at"] - START,
                 _DIGESTS.get(row["fingerprint"], row["fingerprint"]),
             )
-            for row in self._deployment.idempotency_rows()
+            for row in rows.keys
         )
         state = State(self.clock.milliseconds - START, len(self._ids) + 1, jobs, keys)
-        for name, seen in self._deployment.sessions(self._sessions).items():
+        for name, seen in rows.sessions.items():
             locks = frozenset(AdvisoryLock(self._model_id(real), token) for real, token in seen.locks)
             refusals = frozenset(Refusal(self._model_id(real), token, at - START) for real, token, at in seen.refusals)
             state = state.with_session(Session(name, locks, refusals))

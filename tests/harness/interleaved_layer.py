@@ -1,4 +1,4 @@
-"""The schedules of a run as its certificate tells them: which scenarios in every order, and how many others."""
+"""The schedules of a run as its certificate tells them: which scenarios exhaustively, and how many others."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -14,13 +14,14 @@ def told_bounds(bounds: dict[int, float], longer: int) -> str:
 
 @dataclass(slots=True)
 class Exhausted:
-    """A scenario in every order.
+    """A scenario in every order, or in one of each kind of orders.
 
     Attributes:
-        schedules: how many orders there are.
+        schedules: how many orders were played.
         steps: of all of them.
         waits: how often a statement waited for another session.
         outcomes: how many of the orders differ in an answer or in the tables.
+        reduced: of orders that differ only by steps which may change places one was played.
     """
 
     schedules: int = 0
@@ -28,6 +29,7 @@ class Exhausted:
     waits: int = 0
     outcomes: int = 0
     seconds: float = 0.0
+    reduced: bool = False
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ class Volume:
 
 @dataclass(slots=True)
 class InterleavedLayer:
-    """One store's schedules. `expected`: the scenarios of which every order must be played for the layer to hold."""
+    """One store's schedules. `expected`: the scenarios that must be played exhaustively for the layer to hold."""
 
     expected: frozenset[str] = frozenset()
     schedules_least: int = 0
@@ -79,7 +81,7 @@ class InterleavedLayer:
 
     @property
     def missing(self) -> list[str]:
-        """The scenarios that were not played in every order."""
+        """The scenarios that were not played exhaustively."""
         return sorted(self.expected - self.exhaustive.keys())
 
     @property

@@ -26,6 +26,7 @@ from tests.harness.temporary import use_memory
 
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
 STEPS_LEAST: Final = 200
+STATEFUL: Final = "stateful"
 LAYER_ORDER: Final = ("model", "stateful", "interleaved", "regressions", "processes")
 """The directories of the layers, from the top down; all other tests come first."""
 _STARTED: Final = pytest.StashKey[float]()
@@ -90,15 +91,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With a schedule to play again collect the test that does so and no other; without one, all but that."""
+    """With a schedule to play again collect the test that does so and no other; without one, all but that.
+
+    For `-m stateful`, by itself, read no file that does not have the word: to collect all of them takes longer than
+    many a test.
+    """
+    if _asks_for_nothing_of(collection_path, config):
+        return True
     plays_again = collection_path.name == "test_replay.py"
     return True if collection_path.is_file() and plays_again == (config.option.replay is None) else None
+
+
+def _asks_for_nothing_of(path: Path, config: pytest.Config) -> bool:
+    whole = config.option.markexpr == STATEFUL and path.is_file() and path.suffix == ".py"
+    return whole and not _has_the_word(path)
+
+
+def _has_the_word(path: Path) -> bool:
+    return f"mark.{STATEFUL}" in path.read_text(encoding="utf-8")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
     """Put the layers in their order, and count the stateful tests before and after anything is deselected."""
     collected = _stateful(items)
+    for path in {item.path for item in items if item.get_closest_marker(STATEFUL)}:
+        if not _has_the_word(path):
+            raise pytest.UsageError(f"{path} has stateful tests: write mark.{STATEFUL} there, by which they are found")
     for item in items:
         if _explores(item):
             item.add_marker(pytest.mark.xdist_group("worlds"))  # xdist looks for it among the first

@@ -7,7 +7,6 @@ next one too.
 import select
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import datetime
 from typing import Any, Final, cast
 
 import psycopg
@@ -15,7 +14,7 @@ from psycopg.rows import DictRow, dict_row
 
 from prompt_studio import PromptStudioDatabase, Settings
 from prompt_studio.storage.postgres.claims import PostgresClaims
-from tests.harness.adapter import START, SessionSeen, VirtualClock, milliseconds_of
+from tests.harness.adapter import SECOND, START, Seen, SessionSeen, VirtualClock, milliseconds_of
 from tests.harness.violation import Violation
 
 CLIENT: Final = "conformance"
@@ -25,8 +24,12 @@ EXAMPLES_BETWEEN_TRUNCATIONS: Final = 50
 WRONG_TOKEN: Final = -1
 """Shown for a lock that the server has and the store knows nothing of."""
 
-_JOBS: Final = "SELECT * FROM prompt_studio_job_queue ORDER BY id"
-_KEYS: Final = "SELECT * FROM prompt_studio_idempotency ORDER BY id"
+_JOBS: Final = "prompt_studio_job_queue"
+_KEYS: Final = "prompt_studio_idempotency"
+_COLUMNS: Final = """
+    SELECT column_name, data_type FROM information_schema.columns
+    WHERE table_schema = current_schema() AND table_name = %s ORDER BY ordinal_position
+"""
 _LOCKS: Final = """
     SELECT pid, (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT) AS job_id FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1
@@ -43,8 +46,32 @@ class PostgresDatabase:
         self.control.execute("SET timezone = 'UTC'")
         self.control.execute("CREATE SEQUENCE prompt_studio_virtual_clock MINVALUE 0")
         PromptStudioDatabase(dsn, CLIENT, settings=Settings()).close()
+        # One statement for all that is looked at after each step: a round trip takes longer than any of its parts.
+        parts = {"jobs": self._rows_of(_JOBS), "keys": self._rows_of(_KEYS), "locks": _LOCKS}
+        read = ", ".join(f"(SELECT json_agg(row) FROM ({part}) AS row) AS {name}" for name, part in parts.items())
+        self._read = f"SELECT {read}"
         self._idle: dict[Settings, list[tuple[PromptStudioDatabase, _Dice]]] = {}
         self._examples = 0
+
+    def _rows_of(self, table: str) -> str:
+        """The table's rows as JSON says them best: instants in milliseconds, and JSON as the text that it is."""
+        columns = [
+            f"CAST(EXTRACT(EPOCH FROM {name}) * {SECOND} AS BIGINT) AS {name}"
+            if kind.startswith("timestamp")
+            else f"CAST({name} AS TEXT) AS {name}"
+            if kind.startswith("json")
+            else name
+            for name, kind in ((column["column_name"], column["data_type"]) for column in self._run(_COLUMNS, table))
+        ]
+        return f"SELECT {', '.join(columns)} FROM {table} ORDER BY id"
+
+    def _run(self, statement: str, *parameters: object) -> list[DictRow]:
+        return self.control.execute(cast("Any", statement), parameters or None).fetchall()
+
+    def read(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of jobs and of keys, by id, and the advisory locks on jobs, as they are now."""
+        (found,) = self._run(self._read)
+        return {name: rows or [] for name, rows in found.items()}
 
     def emptied(self, settings: Settings) -> "PostgresDeployment":
         """The database with nothing in it, at the start of time."""
@@ -155,42 +182,35 @@ class PostgresDeployment:
         """Move the sequence that the statements read."""
         self._database.control.execute("SELECT setval('prompt_studio_virtual_clock', %s)", (milliseconds,))
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """Every row of the queue, by id."""
-        return self._rows(_JOBS)
+    def seen(self, databases: Mapping[str, PromptStudioDatabase]) -> Seen:
+        """The rows, and the locks that the server says each session has."""
+        found = self._database.read()
+        return Seen(found["jobs"], found["keys"], self._sessions(databases, found["locks"]))
 
-    def idempotency_rows(self) -> list[dict[str, Any]]:
-        """Every idempotency row, by id."""
-        return self._rows(_KEYS)
-
-    def sessions(self, databases: Mapping[str, PromptStudioDatabase]) -> dict[str, SessionSeen]:
-        """The locks that the server says each session has; what each is for, and what was refused, the store says."""
+    def _sessions(
+        self, databases: Mapping[str, PromptStudioDatabase], locks: list[dict[str, Any]]
+    ) -> dict[str, SessionSeen]:
+        """What each lock is for, and what was refused, the store says."""
         if not self._settings.advisory_locks:
-            if self._database.locks():
+            if locks:
                 raise Violation([PROMISE], "a lock was taken, and locks are off")
             return {}
         held: dict[int, list[int]] = {}
-        for process, job_id in self._database.locks():
-            held.setdefault(process, []).append(job_id)
+        for lock in locks:
+            held.setdefault(lock["pid"], []).append(lock["job_id"])
         seen = {}
         for name, database in databases.items():
             claims = claims_of(database)
             memory = claims.memory()
-            locks = [
+            holds = [
                 (job_id, memory.held.get(job_id, WRONG_TOKEN))
                 for job_id in held.pop(_handle_of(claims).info.backend_pid, [])
             ]
             refusals = [(*attempt, milliseconds_of(since)) for attempt, since in claims.refusals.items()]
-            seen[name] = SessionSeen(locks, refusals)
+            seen[name] = SessionSeen(holds, refusals)
         if held:
             raise Violation([PROMISE], f"sessions that run no job hold locks: {held}")
         return seen
-
-    def _rows(self, statement: str) -> list[dict[str, Any]]:
-        return [
-            {name: milliseconds_of(value) if isinstance(value, datetime) else value for name, value in row.items()}
-            for row in self._database.control.execute(cast("Any", statement))
-        ]
 
 
 def claims_of(database: PromptStudioDatabase) -> PostgresClaims:

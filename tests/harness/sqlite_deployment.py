@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from prompt_studio import PromptStudioDatabase, Settings
-from tests.harness.adapter import SessionSeen, VirtualClock
+from tests.harness.adapter import Seen, VirtualClock
 
 CLIENT: Final = "conformance"
 
@@ -38,18 +38,11 @@ class SqliteDeployment:
     def set_time(self, milliseconds: int) -> None:
         """Nothing to do: the store asks the clock itself."""
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """Every row of the queue, by id."""
-        return self._rows("SELECT * FROM prompt_studio_job_queue ORDER BY id")
-
-    def idempotency_rows(self) -> list[dict[str, Any]]:
-        """Every idempotency row, by id."""
-        return self._rows("SELECT * FROM prompt_studio_idempotency ORDER BY id")
-
-    def sessions(self, databases: Mapping[str, PromptStudioDatabase]) -> dict[str, SessionSeen]:
-        """No session holds an advisory lock: SQLite has none."""
+    def seen(self, databases: Mapping[str, PromptStudioDatabase]) -> Seen:
+        """The rows. No session holds an advisory lock: SQLite has none."""
         del databases
-        return {}
+        jobs = self._rows("SELECT * FROM prompt_studio_job_queue ORDER BY id")
+        return Seen(jobs, self._rows("SELECT * FROM prompt_studio_idempotency ORDER BY id"), {})
 
     def _rows(self, statement: str) -> list[dict[str, Any]]:
         return [dict(row) for row in self._connection.execute(statement).fetchall()]

@@ -16,7 +16,7 @@ from tests.harness.interleaving.judging import Judge, Judgement
 from tests.harness.interleaving.plain_tables import PlainTables
 from tests.harness.interleaving.program_session import ProgramWorker
 from tests.harness.interleaving.programs import ProgramScheduler
-from tests.harness.interleaving.scenarios import WHOLE
+from tests.harness.interleaving.scenarios import REDUCED, WHOLE
 from tests.harness.interleaving.scheduler import Run, Scheduler
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
@@ -115,7 +115,7 @@ def scheduler(pool: Pool[SessionWorker], ground: Ground) -> Scheduler:
 @pytest.fixture
 def layer(request: pytest.FixtureRequest, scheduler: Scheduler) -> InterleavedLayer:
     """What the schedules of this run came to, at this store."""
-    expected = frozenset(scenario.name for scenario in WHOLE)
+    expected = frozenset(scenario.name for scenario in (*WHOLE, *REDUCED))
     empty = InterleavedLayer(expected, request.config.getoption("schedules"))
     return request.config.stash[CERTIFICATE].interleaved.setdefault(scheduler.location, empty)
 

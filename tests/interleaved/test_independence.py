@@ -13,7 +13,7 @@ from tests.harness.interleaving.explorers import every_order, one_of_each, unifo
 from tests.harness.interleaving.independence import TABLES, Footprint, Table, Use, footprints, independent
 from tests.harness.interleaving.outcomes import outcome_of, real_time_of
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scenarios import ANN, THREE_SESSIONS, WHOLE
+from tests.harness.interleaving.scenarios import ANN, REDUCED, THREE_SESSIONS, WHOLE
 from tests.harness.interleaving.scheduler import Run, Scheduler, Step, follow
 from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS
 from tests.harness.plugin import CERTIFICATE
@@ -140,7 +140,7 @@ def needed(scheduler: Scheduler, table: Table, name: str, alone: dict[str, Run])
 
 
 class TestTheTable:
-    @pytest.mark.parametrize("scenario", [*WHOLE, *THREE_SESSIONS], ids=lambda scenario: scenario.name)
+    @pytest.mark.parametrize("scenario", [*WHOLE, *REDUCED, *THREE_SESSIONS], ids=lambda scenario: scenario.name)
     def test_lets_neighbours_change_places_that_nobody_can_tell_apart(
         self, scheduler: Scheduler, scenario: Scenario
     ) -> None:

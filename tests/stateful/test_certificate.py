@@ -47,7 +47,7 @@ class TestVerdict:
         certificate = complete()
         certificate.interleaved["store"] = InterleavedLayer(frozenset({"one", "two"}), 0, {"one": Exhausted(2)})
         assert certificate.verdict == "inconclusive"
-        assert "  not in every order: two" in certificate.lines()
+        assert "  not exhausted: two" in certificate.lines()
 
     def test_holds_when_each_was(self) -> None:
         certificate = complete()

@@ -6,7 +6,7 @@ for, the ground also has the gates inside of statements, and knows who waits for
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import State
-from tests.harness.adapter import START, milliseconds_of
+from tests.harness.adapter import START, Database, Seen, milliseconds_of
 from tests.harness.interleaving.gates import NOTICE
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.session import GATED, OneSession, SameIds, SessionWorker, Worker
@@ -166,11 +166,9 @@ class _Read(OneSession):
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def jobs(self) -> list[dict[str, Any]]:
-        return self._tables.jobs
-
-    def idempotency_rows(self) -> list[dict[str, Any]]:
-        return self._tables.keys
+    def seen(self, databases: Mapping[str, Database]) -> Seen:
+        del databases
+        return Seen(self._tables.jobs, self._tables.keys, {})
 
 
 class SqliteGround:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, cast
 
 from prompt_studio_model import operations as op
-from tests.harness.adapter import Adapter, Database, DatabaseTrouble, RefusedByDatabase, SessionSeen, VirtualClock
+from tests.harness.adapter import Adapter, Database, DatabaseTrouble, RefusedByDatabase, Seen, VirtualClock
 from tests.harness.interleaving.gates import ANSWER, Gate
 from tests.harness.locations import Location
 from tests.harness.processes import Seat
@@ -126,18 +126,10 @@ class OneSession:
     def set_time(self, milliseconds: int) -> None:
         """The schedule moves the clock."""
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """None of its business."""
-        return []
-
-    def idempotency_rows(self) -> list[dict[str, Any]]:
-        """None of its business."""
-        return []
-
-    def sessions(self, databases: Mapping[str, Database]) -> dict[str, SessionSeen]:
+    def seen(self, databases: Mapping[str, Database]) -> Seen:
         """None of its business."""
         del databases
-        return {}
+        return Seen([], [], {})
 
 
 class Worker(Protocol):
