@@ -7,6 +7,7 @@ checks all of its arguments before it sends anything.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
@@ -152,12 +153,13 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         """
         return self._store.transaction()
 
-    def one_patience(self) -> AbstractContextManager[None]:
+    def one_patience(self, *, spent_seconds: float = 0) -> AbstractContextManager[None]:
         """Several calls of this thread that wait for other sessions no longer, in all, than one may.
 
-        For who must answer somebody: each call by itself waits for up to `write_retry_seconds`.
+        For who must answer somebody: each call by itself waits for up to `write_retry_seconds`. What he has waited for
+        already, before the first of them, counts as `spent_seconds`.
         """
-        return self._store.one_patience()
+        return self._store.one_patience(values.number("spent_seconds", spent_seconds, 0, math.inf))
 
     def get_schema_version(self) -> int:
         """The version of the database's schema: a read of one row, by which it is known that the database answers."""

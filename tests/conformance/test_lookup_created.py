@@ -1,10 +1,10 @@
 """What a request has made under its key, asked before its content is looked at."""
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from prompt_studio import IdempotencyMismatch, InputError, PromptStudioDatabase
+from prompt_studio import IdempotencyMismatch, InputError, PromptStudioDatabase, TransientConflict
 from prompt_studio.storage.sql_store import SqlStore
 from tests.conformance.conftest import Open
 from tests.conformance.creates import KINDS, Kind
@@ -103,6 +103,21 @@ def test_calls_with_one_patience_share_it(database: PromptStudioDatabase) -> Non
             assert session.patience() is first
         assert session.patience() is first
     assert session.patience() is not first
+
+
+def test_what_was_waited_before_is_part_of_one_patience(database: PromptStudioDatabase) -> None:
+    session = cast("SqlStore", database._store)._sessions.current()
+    conflict = TransientConflict("as arranged")
+    with database.one_patience(spent_seconds=session._retry_seconds - 1):
+        assert 0 < session.patience().check(conflict) <= 1
+    with database.one_patience(spent_seconds=1_000_000), pytest.raises(TransientConflict, match="for 0 s"):
+        session.patience().check(conflict)
+
+
+@pytest.mark.parametrize("wrong", [-1, float("nan"), "1", None, True], ids=repr)
+def test_what_was_waited_before_is_a_number_of_seconds(database: PromptStudioDatabase, wrong: object) -> None:
+    with pytest.raises(InputError, match="spent_seconds"):
+        database.one_patience(spent_seconds=cast("Any", wrong))
 
 
 def test_the_version_of_the_schema_is_told(database: PromptStudioDatabase) -> None:

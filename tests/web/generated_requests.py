@@ -1,11 +1,13 @@
 """Requests as OpenAPI allows them, and others, by schemathesis: is every answer one that the description has?"""
 
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import httpx2
+import jsonschema_rs
 import schemathesis
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -22,11 +24,14 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from prompt_studio.values import INT64_MAX
+from prompt_studio.web.requests import JSON_TYPE
 from tests.web.conftest import PREFIX, TOKENS, Asker
 
 Ids = Mapping[str, int | None]
 
-AUTHORIZATION: Final = "Authorization"
+OF_A_KEY: Final = "was used for another request"
+"""A key that was drawn before: nobody has looked at the request then."""
 CHECKS: Final = (
     not_a_server_error,
     status_code_conformance,
@@ -43,8 +48,23 @@ BEYOND_SCHEMAS: Final = (
 """What holds between two values, which no schema can say."""
 
 
-def is_taken(answer: Any) -> bool:  # noqa: ANN401 - schemathesis' own
-    """Whether a request that the description allows was not refused for its form: what it asks for may not be there."""
+@dataclass(slots=True)
+class Told:
+    """What came of it.
+
+    Attributes:
+        answers: how many, by path and status.
+        wrong_bodies: how many were sent that break their schema, and were refused for it, by path.
+        taking_nothing: the paths that nothing wrong could be sent to.
+    """
+
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    wrong_bodies: Counter[str] = field(default_factory=Counter)
+    taking_nothing: set[str] = field(default_factory=set)
+
+
+def is_taken(answer: Any, *, of_what_is_there: bool) -> bool:  # noqa: ANN401 - schemathesis' own
+    """Whether a request that the description allows was not refused for its form."""
     if answer.status_code < httpx2.codes.BAD_REQUEST:
         return True
     detail = answer.json()["detail"]
@@ -52,21 +72,32 @@ def is_taken(answer: Any) -> bool:  # noqa: ANN401 - schemathesis' own
         return ": it must " in detail or "must not contain U+0000" in detail
     if answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT and isinstance(detail, list):
         return all(any(known in one["msg"] for known in BEYOND_SCHEMAS) for one in detail)
-    if answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT:  # a key that was drawn before
-        return "was used for another request" in detail
-    return answer.status_code in {httpx2.codes.NOT_FOUND, httpx2.codes.CONFLICT}
+    if answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT:
+        return OF_A_KEY in detail
+    if answer.status_code == httpx2.codes.NOT_FOUND:
+        return not of_what_is_there
+    return bool(answer.status_code == httpx2.codes.CONFLICT)
 
 
-def asked(app: FastAPI, examples: int, source: int, *, only: str = "") -> Counter[tuple[str, int]]:
-    """Ask each operation so often, with data that is allowed and data that is not; the answers by path and status.
+def is_refused_for_its_body(answer: Any) -> bool:  # noqa: ANN401 - the same
+    """Whether a request was refused before anybody looked for what it speaks of: by a list of what is wrong, or 400."""
+    if answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT:
+        return isinstance(answer.json()["detail"], list)
+    return answer.status_code == httpx2.codes.BAD_REQUEST and ": it must " not in answer.json()["detail"]
+
+
+def asked(app: FastAPI, examples: int, source: int, *, only: str = "") -> Told:
+    """Ask each operation so often, with data that is allowed and data that is not, for a user that there is.
 
     `only`: those that have this in their paths.
 
     Raises:
         FailureGroup: an answer is no answer that the description has, or is an error of the server.
+        AssertionError: what is allowed was refused, or what is not was taken.
     """
-    told: Counter[tuple[str, int]] = Counter()
+    told = Told()
     there = _something_there(Asker(TestClient(app), next(iter(TOKENS))))
+    app.openapi_schema = _of_somebody(app.openapi())
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     for result in schema.get_all_operations():
         operation = cast("Any", result).ok()
@@ -77,15 +108,26 @@ def asked(app: FastAPI, examples: int, source: int, *, only: str = "") -> Counte
     return told
 
 
+def _of_somebody(description: dict[str, Any]) -> dict[str, Any]:
+    """The description without a word of who asks: else two of three wrong requests would be wrong in just that."""
+    told = deepcopy(description)
+    for operations in told["paths"].values():
+        for operation in operations.values():
+            operation.pop("security", None)
+    return told
+
+
 def _ask(
     operation: Any,  # noqa: ANN401 - schemathesis' own
     mode: GenerationMode,
     drawn: tuple[int, int],
     there: Ids,
-    told: Counter[tuple[str, int]],
+    told: Told,
 ) -> None:
     examples, source = drawn
-    headers = {AUTHORIZATION: f"Bearer {next(iter(TOKENS))}"}
+    headers = {"Authorization": f"Bearer {next(iter(TOKENS))}"}
+    path = operation.path.removeprefix(PREFIX)
+    right = _rightness(operation)
 
     @seed(source)
     @settings(
@@ -97,26 +139,45 @@ def _ask(
     )
     @given(case=operation.as_strategy(generation_mode=mode), of_what_is_there=booleans())
     def ask(case: Any, *, of_what_is_there: bool) -> None:  # noqa: ANN401 - the same
-        if of_what_is_there and mode is GenerationMode.POSITIVE:
-            for part in (case.path_parameters, case.body):
-                if isinstance(part, dict):
-                    part |= {name: there[name] for name in part.keys() & there.keys()}
-        answer = case.call(headers={} if _of_nobody(case) else headers)
-        told[case.operation.path.removeprefix(PREFIX), answer.status_code] += 1
+        # A wrong request speaks of what is there, or it would be refused for that.
+        of_what_is_there = of_what_is_there or mode is GenerationMode.NEGATIVE
+        for part in (case.path_parameters, case.body):
+            if of_what_is_there and isinstance(part, dict):
+                part |= {name: there[name] for name in part.keys() & there.keys() if _is_an_id(part[name])}
+        answer = case.call(headers=headers)
+        told.answers[path, answer.status_code] += 1
         case.validate_response(answer, checks=CHECKS)
-        if mode is GenerationMode.POSITIVE and not is_taken(answer):
-            raise AssertionError(
-                f"{case.operation.label} refused what its description allows: {answer.status_code} {answer.text}, "
-                f"to {case.as_curl_command()}"
-            )
+        sent = f"{case.operation.label}: {answer.status_code} {answer.text}, to {case.as_curl_command()}"
+        if mode is GenerationMode.POSITIVE:
+            assert is_taken(answer, of_what_is_there=of_what_is_there), f"refused what its description allows: {sent}"
+        elif right is not None and not right(case.body) and OF_A_KEY not in answer.text:
+            assert is_refused_for_its_body(answer), f"did not refuse a wrong body for what it is: {sent}"
+            told.wrong_bodies[path] += 1
 
-    with suppress(Unsatisfiable):  # an operation that takes nothing can be given nothing wrong
+    try:
         ask()
+    except Unsatisfiable:  # an operation that takes nothing can be given nothing wrong
+        assert mode is GenerationMode.NEGATIVE, f"{operation.label} can be asked for nothing"
+        told.taking_nothing.add(path)
 
 
-def _of_nobody(case: Any) -> bool:  # noqa: ANN401 - schemathesis' own
-    """Whether what is wrong with a request is how it says who asks."""
-    return any(change.parameter == AUTHORIZATION for change in getattr(case.meta.phase.data, "mutations", ()))
+def _rightness(operation: Any) -> Callable[[Any], bool] | None:  # noqa: ANN401 - schemathesis' own
+    """Whether a body is as the description has it, as another reader of JSON Schema says; None if there is no body."""
+    told = operation.definition.raw.get("requestBody")
+    if told is None:
+        return None
+    validator = jsonschema_rs.validator_for(told["content"][JSON_TYPE]["schema"])
+    return lambda body: is_json(body) and validator.is_valid(body)
+
+
+def is_json(body: object) -> bool:
+    """Whether it is a value, and not what stands for none."""
+    return body is None or isinstance(body, dict | list | str | int | float)
+
+
+def _is_an_id(value: object) -> bool:
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return not isinstance(value, bool) and text.isascii() and text.isdecimal() and 1 <= int(text) <= INT64_MAX
 
 
 def _something_there(ann: Asker) -> Ids:

@@ -5,18 +5,20 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from threading import Event, Semaphore
-from typing import Final
+from threading import Barrier, Event, Semaphore
+from typing import Annotated, Final
 
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, Header
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from prompt_studio import PromptStudioDatabase, Settings
-from prompt_studio.web import Users, create_app, watching
+from prompt_studio.storage.patience import Patience
+from prompt_studio.web import Users, create_app, user_of_request, watching
 from prompt_studio.web.routes import optimizations, projects, prompts, status
+from prompt_studio.web.turns import WRITERS_MAX
 from tests.web.conftest import TOKENS, Asker
 
 LIMIT_SECONDS: Final = 60.0
@@ -25,6 +27,7 @@ BUSY_SECONDS: Final = 10.0
 SHARED_THREADS: Final = 40
 """AnyIO's, on which FastAPI runs what is no coroutine."""
 MANY: Final = 60
+LOOPS: Final = 6
 
 pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-HTTP-7")]
 
@@ -52,12 +55,14 @@ def test_no_dependency_on_the_loop_asks_the_database() -> None:
     """Those that are coroutines only look at the request; what takes long is a plain function, too."""
 
     def coroutines(dependant: Dependant) -> set[str]:
-        own = {dependant.call.__name__} if inspect.iscoroutinefunction(dependant.call) else set()
+        assert dependant.call is not None
+        on_loop = inspect.iscoroutinefunction(dependant.call) or inspect.isasyncgenfunction(dependant.call)
+        own = {dependant.call.__name__} if on_loop else set()
         return own.union(*map(coroutines, dependant.dependencies))
 
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     found = set().union(*(coroutines(route.dependant) for route in routes))
-    of_users = {"user_of_request", "checked_user"}
+    of_users = {"user_of_request", "checked_user", "turn_of_user", "turn_of_create"}
     assert found == {
         "edge_of",
         "database_of",
@@ -127,6 +132,93 @@ def test_a_create_that_gets_no_turn_may_be_sent_again(tmp_path: Path) -> None:
         assert answers == {(409, "1")}
         assert ann.post("/projects/", {"name": "x"}, key="k")["data"]["name"] == "x"
         assert ann.get("/projects/")["data"]["pagination"]["total"] == 1
+
+
+def test_one_who_may_not_wait_is_served_where_nobody_waits(tmp_path: Path) -> None:
+    settings = Settings(write_retry_seconds=0)
+    with (
+        PromptStudioDatabase(tmp_path / "jobs.db", "web", settings=settings) as database,
+        TestClient(create_app(database, Users(TOKENS))) as client,
+    ):
+        ann = Asker(client, "token-of-ann-0000")
+        project = ann.post("/projects", {"name": "x"}, key="k")["id"]
+        prompt = ann.post("/prompts/create", {"project_id": project, "name": "p"})["data"]["id"]
+        ann.post("/optimizations", {"prompt_id": prompt}, status=200)
+        number = ann.get(f"/optimizations/list/{project}")["data"]["optimizations"][0]["id"]
+        assert ann.post(f"/optimizations/cancel/{number}", status=200)["data"]["status"] == "cancelled"
+
+
+def test_who_is_nobody_stands_in_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with (
+        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=WAIT_SECONDS)) as database,
+        TestClient(create_app(database, Users(TOKENS))) as client,
+        closing(sqlite3.connect(path, check_same_thread=False)) as rival,
+        ThreadPoolExecutor(MANY) as others,
+    ):
+        client.app.dependency_overrides[user_of_request] = named_in_a_header  # type: ignore[attr-defined]
+        ann = Asker(client, None)
+        rival.execute("BEGIN IMMEDIATE")
+        headers = {"X-User": "ann"}
+        waiting = [
+            others.submit(ann.ask, "POST", "/projects/", json={"name": f"p{n}"}, headers=headers) for n in range(MANY)
+        ]
+        try:
+            for method, asked in (("POST", "/projects/"), ("POST", "/optimizations/cancel/1"), ("GET", "/projects/")):
+                assert ann.ask(method, asked, json={"name": "x"}).status_code == 401
+            assert not any(one.done() for one in waiting)
+        finally:
+            rival.rollback()
+        assert {one.result().status_code for one in waiting} == {201}
+
+
+def named_in_a_header(x_user: Annotated[str, Header()]) -> str:
+    """A host's way of saying who asks."""
+    return x_user
+
+
+def test_a_create_waits_in_line_and_in_the_database_no_longer_than_one_may(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with (
+        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=1)) as database,
+        TestClient(create_app(database, Users(TOKENS))) as client,
+        closing(sqlite3.connect(path, check_same_thread=False)) as rival,
+        ThreadPoolExecutor(MANY) as others,
+    ):
+        patiences: list[float] = []
+        begin = Patience.__init__
+
+        def noted(patience: Patience, seconds: float) -> None:
+            patiences.append(seconds)
+            begin(patience, seconds)
+
+        ann = Asker(client, "token-of-ann-0000")
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Patience, "__init__", noted)
+            rival.execute("BEGIN IMMEDIATE")
+            waiting = [others.submit(ann.ask, "POST", "/projects/", json={"name": f"p{n}"}) for n in range(MANY)]
+            answers = {one.result().status_code for one in waiting}
+            rival.rollback()
+        assert answers == {409}
+        # The first have waited for nobody; whoever came to their places has the rest of the second, if there is any.
+        assert max(patiences) > 0.5
+        assert all(seconds < 0.5 for seconds in sorted(patiences)[:-WRITERS_MAX])
+
+
+def test_health_is_told_on_each_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with PromptStudioDatabase(tmp_path / "jobs.db", "web") as database, ThreadPoolExecutor(MANY) as others:
+        app = create_app(database, Users(TOKENS))
+        together = Barrier(LOOPS, timeout=BUSY_SECONDS)
+        read = PromptStudioDatabase.get_schema_version
+
+        def slow(self: PromptStudioDatabase) -> int:
+            together.wait()
+            return read(self)
+
+        monkeypatch.setattr(PromptStudioDatabase, "get_schema_version", slow)
+        # A client that is not entered has an event loop for each request.
+        asked = [others.submit(TestClient(app).get, "/health") for _ in range(LOOPS)]
+        assert [one.result(LIMIT_SECONDS).status_code for one in asked] == [200] * LOOPS
 
 
 @pytest.mark.verifies("PS-HTTP-8")

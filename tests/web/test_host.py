@@ -151,6 +151,70 @@ class TestAHost:
         assert answer.json() == {"type": "about:blank", "title": title, "status": status, "detail": "not you"}
         assert (answer.status_code, answer.headers["X-Reason"]) == (status, "host")
 
+    @pytest.mark.parametrize(
+        ("path", "status"), [("/projects/get/99", 404), ("/projects/get/x", 422), ("/status", 200)]
+    )
+    def test_is_told_of_a_refusal_by_an_error_that_its_dependencies_see(
+        self, database: PromptStudioDatabase, path: str, status: int
+    ) -> None:
+        seen: list[str] = []
+
+        def session() -> Iterator[None]:
+            try:
+                yield
+            except Exception as error:
+                seen.append(f"rolled back for {type(error.__cause__).__name__}")
+                raise
+            seen.append("committed")
+
+        app = FastAPI(dependencies=[Depends(session)])
+        app.dependency_overrides[user_of_request] = lambda: "eve"
+        include_routes(app, database)
+        with TestClient(app) as client:
+            answer = client.get(PREFIX + path)
+        assert answer.status_code == status
+        causes = {404: "rolled back for ProblemError", 422: "rolled back for RequestValidationError", 200: "committed"}
+        assert seen == [causes[status]]
+
+    def test_answers_refusals_of_its_own_kind_by_itself(self, database: PromptStudioDatabase) -> None:
+        class LoginError(HTTPException):
+            """What the host sends to its page of log-ins."""
+
+        async def login(_: Request, error: Exception) -> PlainTextResponse:
+            return PlainTextResponse(f"log in: {error}", 307)
+
+        def refuse() -> str:
+            raise LoginError(401, "nobody")
+
+        app = FastAPI()
+        app.add_exception_handler(LoginError, login)
+        app.dependency_overrides[user_of_request] = refuse
+        include_routes(app, database)
+        with TestClient(app) as client:
+            answer = client.get(f"{PREFIX}/status", follow_redirects=False)
+        assert (answer.status_code, answer.text) == (307, "log in: 401: nobody")
+
+    def test_may_have_lists_in_its_queries(self, database: PromptStudioDatabase) -> None:
+        app = FastAPI()
+        app.dependency_overrides[user_of_request] = lambda: "eve"
+        include_routes(app, database)
+        with TestClient(app) as client:
+            assert client.get(f"{PREFIX}/projects/?tag=a&tag=b").status_code == 200
+
+    @pytest.mark.verifies("PS-HTTP-4")
+    @pytest.mark.parametrize("name", ["owns_signature", "owns_test_case"])
+    def test_must_say_at_once_whose_something_is(self, database: PromptStudioDatabase, name: str) -> None:
+        async def owns(*_: object) -> bool:
+            return False
+
+        class Owns:
+            async def __call__(self, *_: object) -> bool:
+                return False
+
+        for asynchronous in (owns, Owns()):
+            with pytest.raises(InputError, match=f"{name} must be a plain function"):
+                include_routes(FastAPI(), database, **{name: asynchronous})  # type: ignore[arg-type]
+
     @pytest.mark.parametrize("detail", [{"code": "E7"}, [1, {"a": None}], None, 5], ids=repr)
     def test_that_says_more_than_a_text_is_passed_on_as_it_is(
         self, host: FastAPI, asked: TestClient, detail: object

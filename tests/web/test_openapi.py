@@ -1,13 +1,18 @@
 """The OpenAPI description is exact: generated requests get no answer that it does not have."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
+from pydantic import BaseModel
 from schemathesis.core.failures import FailureGroup
 
 from prompt_studio import PromptStudioDatabase
 from prompt_studio.web import Users, create_app
 from prompt_studio.web.problems import ProblemError, described
+from prompt_studio.web.routes import prompts
+from prompt_studio.web.schemas import PromptCreate
 from tests.harness.locations import LOCATIONS
 from tests.harness.plugin import CERTIFICATE
 from tests.web.conftest import PREFIX, TOKENS
@@ -19,6 +24,9 @@ EXAMPLES = 4
 MANY = 200
 REQUESTS_MIN = 5_000
 FIRST_REFUSAL = 400
+NOBODY = 401
+CREATES = {"/projects", "/projects/", "/prompts/create", "/optimizations/create", "/optimizations"}
+TAKING_NOTHING = {"/health", "/metrics", "/optimizations/strategies"}
 IDS = ("project_id", "prompt_id", "optimization_id", "job_id")
 
 
@@ -29,10 +37,11 @@ def test_generated_requests_are_answered_as_described(
 ) -> None:
     app = create_app(database, Users(TOKENS))
     told = asked(app, EXAMPLES, int(request.config.option.hypothesis_seed))
-    statuses = {status for _, status in told}
-    assert {path for path, _ in told} == {path.removeprefix(PREFIX) for path in app.openapi()["paths"]}
+    statuses = {status for _, status in told.answers}
+    assert {path for path, _ in told.answers} == {path.removeprefix(PREFIX) for path in app.openapi()["paths"]}
     assert {200, 201, 422} <= statuses  # so few requests meet the others by luck only
-    assert sum(told.values()) > 16 * EXAMPLES
+    assert told.taking_nothing == TAKING_NOTHING
+    assert told.answers.total() > 16 * EXAMPLES
 
 
 @pytest.mark.soak
@@ -43,14 +52,20 @@ def test_thousands_of_requests_are_answered_as_described(
     app = create_app(database, Users(TOKENS))
     told = asked(app, MANY, int(request.config.option.hypothesis_seed))
     statuses = Counter[int]()
-    for (_, status), count in told.items():
+    for (_, status), count in told.answers.items():
         statuses[status] += count
-    told_of = f"{sum(told.values()):,} requests over HTTP, by status: {dict(sorted(statuses.items()))}"
+    told_of = (
+        f"{told.answers.total():,} requests over HTTP, by status: {dict(sorted(statuses.items()))}; "
+        f"{told.wrong_bodies.total()} of them with a wrong body: {dict(told.wrong_bodies)}"
+    )
     request.config.stash[CERTIFICATE].told.append(told_of)
-    assert {200, 201, 400, 401, 404, 409, 422} <= statuses.keys()
-    assert sum(told.values()) >= REQUESTS_MIN
-    done = {path for path, status in told if status < FIRST_REFUSAL}
+    assert {200, 201, 400, 404, 409, 422} <= statuses.keys()
+    assert told.answers.total() >= REQUESTS_MIN
+    assert told.taking_nothing == TAKING_NOTHING
+    done = {path for path, status in told.answers if status < FIRST_REFUSAL}
     assert done == {path.removeprefix(PREFIX) for path in app.openapi()["paths"]}
+    assert told.wrong_bodies.keys() == CREATES
+    assert min(told.wrong_bodies.values()) > MANY // 4
 
 
 @pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
@@ -120,7 +135,7 @@ def test_a_request_that_is_allowed_and_refused_is_found(database: PromptStudioDa
     def surprise(number: int) -> None:
         raise ProblemError(422, f"{number} is no number of today")
 
-    with pytest.raises(AssertionError, match="refused what its description allows: 422"):
+    with pytest.raises(AssertionError, match=r"refused what its description allows: GET .*/surprise: 422"):
         asked(app, 1, 1, only="surprise")
 
 
@@ -138,3 +153,43 @@ def test_a_request_that_is_not_allowed_and_taken_is_found(database: PromptStudio
     with pytest.raises(FailureGroup, match="distinct failure") as found:
         asked(app, EXAMPLES, 1, only="surprise")
     assert "Invalid data should have been rejected" in str(found.value.exceptions)
+
+
+class AnyExamples(PromptCreate):
+    """What the library would take: any JSON value."""
+
+    few_shot_examples: Any = None
+
+
+class AnyPrompt(PromptCreate):
+    """What the library refuses by itself, with a text."""
+
+    system_prompt: Any = None
+
+
+@pytest.mark.untraced
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+@pytest.mark.parametrize("lax", [AnyExamples, AnyPrompt], ids=lambda model: model.__name__)
+def test_one_field_of_a_body_that_is_not_looked_at_is_found(
+    database: PromptStudioDatabase, monkeypatch: pytest.MonkeyPatch, lax: type[BaseModel]
+) -> None:
+    monkeypatch.setattr(prompts, "PromptCreate", lax)
+    with pytest.raises((AssertionError, FailureGroup, ExceptionGroup)) as found:
+        asked(create_app(database, Users(TOKENS)), MANY, 1, only="/prompts/create")
+    told = str(getattr(found.value, "exceptions", found.value))
+    assert "did not refuse a wrong body for what it is" in told or "Invalid data should have been rejected" in told
+
+
+@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+@pytest.mark.verifies("PS-HTTP-1")
+def test_each_operation_is_refused_to_nobody(client: TestClient) -> None:
+    told = client.get("/openapi.json").json()["paths"]
+    asked_for_a_user = {
+        (method, path)
+        for path, operations in told.items()
+        for method in operations
+        if client.request(method, path.replace("{", "").replace("}", "")).status_code == NOBODY
+    }
+    everything = {(method, path) for path, operations in told.items() for method in operations}
+    assert everything - asked_for_a_user == {("get", "/health"), ("get", "/metrics")}

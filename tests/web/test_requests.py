@@ -101,9 +101,17 @@ class TestARequest:
         assert answer.status_code == 201
 
     def test_is_told_of_a_few_errors_of_many(self, ann: Asker) -> None:
-        body = {"project_id": 1, "initial_prompt_id": 1, "optimization_config": {}, "test_case_ids": [0] * 50_000}
+        body = {"project_id": 1, "initial_prompt_id": 1, "optimization_config": {"techniques_to_try": [0] * 50_000}}
         told = ann.post("/optimizations/create", body, status=422)["detail"]
         assert (len(told), told[-1]["msg"]) == (21, "and 49,982 more")
+
+    @pytest.mark.verifies("PS-HTTP-4")
+    def test_speaks_of_so_many_test_cases_at_most(self, ann: Asker, project: int, prompt: int) -> None:
+        config = {"optimizer_type": "greedy", "target_metric": "accuracy"}
+        body = {"project_id": project, "initial_prompt_id": prompt, "optimization_config": config}
+        ann.post("/optimizations/create", body | {"test_case_ids": [1] * 1_000})
+        told = ann.post("/optimizations/create", body | {"test_case_ids": [1] * 1_001}, status=422)["detail"]
+        assert [one["loc"] for one in told] == [["body", "test_case_ids"]]
 
     @pytest.mark.parametrize(("field", "value"), MISTYPED, ids=repr)
     @pytest.mark.verifies("PS-HTTP-2")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from fastapi import Cookie, FastAPI, Header
+from fastapi import Cookie, Depends, FastAPI, Header
 from fastapi.testclient import TestClient
 
 from prompt_studio import InputError, PromptStudioDatabase
@@ -102,11 +102,36 @@ class TestAHost:
             answers = [
                 client.get("/api/v1/prompt-studio/status"),
                 client.get("/api/v1/prompt-studio/projects/get/x?page=0"),  # who asks is asked first
+                client.get("/api/v1/prompt-studio/projects/?search=a&search=b"),
+                client.post("/api/v1/prompt-studio/optimizations/cancel/x"),
                 client.post("/api/v1/prompt-studio/projects/", json={"name": "x"}),
             ]
         for answer in answers:
             assert (answer.status_code, answer.json()["detail"]) == (401, "a valid user is needed")
             assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+    def test_that_cannot_read_a_header_says_so(self, database: PromptStudioDatabase) -> None:
+        def tenant_of(x_tenant: Annotated[int, Header()]) -> int:
+            return x_tenant
+
+        host = FastAPI(dependencies=[Depends(tenant_of)])
+        include_routes(host, database)
+        host.dependency_overrides[user_of_request] = lambda: "ann"
+        with TestClient(host) as client:
+            answers = [client.get("/api/v1/prompt-studio/status", headers={"X-Tenant": value}) for value in ("7", "x")]
+        assert [answer.status_code for answer in answers] == [200, 422]
+
+    def test_that_names_something_else_learns_it_from_the_log(
+        self, database: PromptStudioDatabase, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app = FastAPI()
+        include_routes(app, database)
+        app.dependency_overrides[user_of_request] = lambda: ["secret"]
+        with TestClient(app) as client:
+            assert client.get("/api/v1/prompt-studio/status").status_code == 401
+        (record,) = caplog.records
+        assert "not a list" in record.getMessage()
+        assert "secret" not in caplog.text
 
     def test_may_name_a_number(self, database: PromptStudioDatabase) -> None:
         app = FastAPI()

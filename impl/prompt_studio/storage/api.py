@@ -212,8 +212,8 @@ class JobStore(Protocol):
     def schema_version(self) -> int:
         """Which version of the schema it has."""
 
-    def one_patience(self) -> AbstractContextManager[None]:
-        """Several calls that wait no longer than one."""
+    def one_patience(self, spent_seconds: float) -> AbstractContextManager[None]:
+        """Several calls that wait no longer than one that has waited so long already."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """The caller's own transaction."""

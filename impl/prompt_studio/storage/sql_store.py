@@ -55,9 +55,9 @@ class SqlStore(
         """A transaction of the caller's, on this thread."""
         return self._sessions.current().transaction()
 
-    def one_patience(self) -> AbstractContextManager[None]:
-        """The calls of this thread in the block wait for others no longer, in all, than one may."""
-        return self._sessions.current().one_patience()
+    def one_patience(self, spent_seconds: float) -> AbstractContextManager[None]:
+        """The calls of this thread in the block wait for others no longer, in all, than one may that has waited so."""
+        return self._sessions.current().one_patience(spent_seconds)
 
     def close_connection(self) -> None:
         """Close this thread's connection."""

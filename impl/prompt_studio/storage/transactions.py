@@ -59,9 +59,10 @@ class Session:
         return self._shared or Patience(self._retry_seconds)
 
     @contextmanager
-    def one_patience(self) -> Iterator[None]:
-        """The calls in the block wait no longer, in all, than one may."""
-        outer, self._shared = self._shared, self.patience()
+    def one_patience(self, spent_seconds: float) -> Iterator[None]:
+        """The calls in the block wait no longer, in all, than one may that has waited so long already."""
+        outer = self._shared
+        self._shared = outer or Patience(max(0.0, self._retry_seconds - spent_seconds))
         try:
             yield
         finally:

@@ -14,10 +14,13 @@ from prompt_studio.facade import PAGE_MAX, ROWS_PER_PAGE_MAX
 from prompt_studio.values import INT64_MAX
 from prompt_studio.web.headers import REPLAYED_TOLD
 from prompt_studio.web.problems import ProblemError, described
+from prompt_studio.web.users import User
 
 CREATES: Final = (400, 409, 410, 413, 415, 422)
 """What every create may be refused with."""
 
+_SAID_ONCE: Final = frozenset({"page", "per_page", "search", "status", "warn_seconds"})
+"""What our queries say; a host's own may be lists."""
 _WHOLE: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
 
 
@@ -41,15 +44,14 @@ class Paging:
     per_page: int
 
 
-async def single_query(request: Request) -> None:
+async def single_query(request: Request, _: User) -> None:
     """Each parameter once: of two values one would be taken, and who sent them is not told which.
 
     Raises:
         ProblemError: 422, one is there more than once.
     """
-    repeated = [
-        name for name, count in Counter(name for name, _ in request.query_params.multi_items()).items() if count > 1
-    ]
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    repeated = [name for name, count in counts.items() if count > 1 and name in _SAID_ONCE]
     if repeated:
         raise ProblemError(
             422, [{"type": "repeated", "loc": ["query", name], "msg": "may be there once"} for name in repeated]

@@ -19,7 +19,8 @@ from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.optimization.gates import switched_on_here
 from prompt_studio.prometheus_metrics import Scrapes
 from prompt_studio.web import problems
-from prompt_studio.web.edge import Edge, OwnsSignature, OwnsTestCase
+from prompt_studio.web.edge import Edge, OwnsSignature, OwnsTestCase, refuse_to_await
+from prompt_studio.web.loops import OfEachLoop
 from prompt_studio.web.routes import optimizations, projects, prompts, status
 from prompt_studio.web.schemas import StudioHealth
 from prompt_studio.web.tokens import Users
@@ -78,10 +79,16 @@ def include_routes(  # noqa: PLR0913 - a host may have its own say in each of th
         users: who has which bearer token, if nothing is overridden.
         strict: as for `create_app`.
         switched_on: as for `create_app`.
-        owns_signature: whether a user has a signature in a project; None: there are no signatures.
+        owns_signature: whether a user has a signature in a project; None: there are no signatures. A plain function,
+            which is called on a thread.
         owns_test_case: whether a user has a test case in a project; None: the numbers are passed to the job as they
             come, and whoever runs it asks whose they are.
+
+    Raises:
+        InputError: one of these functions is asynchronous.
     """
+    refuse_to_await("owns_signature", owns_signature)
+    refuse_to_await("owns_test_case", owns_test_case)
     edge = Edge(
         database=database,
         users=users,
@@ -104,13 +111,13 @@ def watching(database: PromptStudioDatabase) -> APIRouter:
     router = APIRouter(route_class=problems.ProblemRoute, tags=["health"])
     scrapes = Scrapes(database)
     # Threads of its own: that all the others are busy is no news of the database.
-    threads = CapacityLimiter(HEALTH_THREADS)
+    threads = OfEachLoop(lambda: CapacityLimiter(HEALTH_THREADS))
 
     @router.get("/health", responses=problems.described(500, 503))
     async def health(response: Response) -> StudioHealth:
         """Whether the database answers."""
         response.headers["Cache-Control"] = "no-store"
-        await to_thread.run_sync(database.get_schema_version, limiter=threads)  # impl: PS-HTTP-8
+        await to_thread.run_sync(database.get_schema_version, limiter=threads.here())  # impl: PS-HTTP-8
         return StudioHealth()
 
     @router.get("/metrics", response_class=PlainTextResponse, responses=problems.described(500))

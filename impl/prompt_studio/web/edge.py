@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 
 from prompt_studio.database import PromptStudioDatabase
+from prompt_studio.errors import InputError
 from prompt_studio.web.tokens import Users
 from prompt_studio.web.turns import Turns
 
@@ -16,6 +18,17 @@ OwnsSignature = Callable[[str, int, int], bool]
 """Whether a user has a signature in a project: asked with the user, the project's id and the signature's."""
 OwnsTestCase = Callable[[str, int, int], bool]
 """The same of a test case."""
+
+
+def refuse_to_await(name: str, owns: Callable[[str, int, int], bool] | None) -> None:
+    """Refuse what would answer by a coroutine, which is true whatever its answer will be.
+
+    Raises:
+        InputError: it is asynchronous.
+    """
+    if inspect.iscoroutinefunction(owns) or inspect.iscoroutinefunction(type(owns).__call__):
+        raise InputError(f"{name} must be a plain function, which is called on a thread; this one is asynchronous")
+
 
 _PLACE: Final = "prompt_studio.edge"
 
@@ -64,16 +77,4 @@ async def database_of(request: Request) -> PromptStudioDatabase:
 
 Here = Annotated[Edge, Depends(edge_of)]
 
-
-async def turn_of(here: Here) -> AsyncIterator[None]:
-    """A turn to write, until the handler is done; who is slow to read the answer keeps nobody waiting.
-
-    Raises:
-        TransientConflict: none came in time.
-    """
-    async with here.turns.taken():  # impl: PS-HTTP-7
-        yield
-
-
-Turn = Annotated[None, Depends(turn_of, scope="function")]
 Database = Annotated[PromptStudioDatabase, Depends(database_of)]

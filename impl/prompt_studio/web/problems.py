@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from prompt_studio.errors import (
     ConflictError,
@@ -41,6 +42,8 @@ ERRORS_SHOWN: Final = 20
 _KEY_PLACE: Final = "prompt_studio.idempotency_key"
 _THE_HOSTS: Final = frozenset({"header", "cookie"})
 """Where no route of ours declares anything: what is missing there, the host wanted, to know who asks."""
+
+_EVERYBODYS: Final = frozenset({HTTPException, RefusedRequest, *Exception.__mro__})
 
 _log: Final = logging.getLogger(__name__)
 
@@ -95,6 +98,14 @@ _HEADERS: Final = {401: names.CHALLENGE_TOLD, 409: names.RETRY_TOLD, 503: names.
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
+class _Refused(Exception):
+    """A request that has its answer: it passes what a host has put around the handler, which must hear of an error."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__(f"answered with {answer.status_code}")
+        self.answer = answer
+
+
 class ProblemRoute(APIRoute):
     """A route whose refusals are problem bodies, whatever application it is part of."""
 
@@ -108,15 +119,22 @@ class ProblemRoute(APIRoute):
             except Exception as error:
                 if _is_the_hosts(request, error):
                     raise
-                return await answer_to(request, error)
+                raise _Refused(await answer_to(request, error)) from error
 
         return answered
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Starlette's, and the answer to what was refused, when all dependencies have ended."""
+        try:
+            await super().handle(scope, receive, send)
+        except _Refused as refused:
+            await refused.answer(scope, receive, send)  # impl: PS-HTTP-6
 
 
 async def answer_to(request: Request, error: Exception) -> Response:
     """The answer to a request that ended in this error."""
     if isinstance(error, RequestValidationError):
-        if any(told["loc"][0] in _THE_HOSTS for told in error.errors()):
+        if any(told["type"] == "missing" and told["loc"][0] in _THE_HOSTS for told in error.errors()):
             return body_of(401, "a valid user is needed", {names.CHALLENGE: "Bearer"})  # impl: PS-HTTP-1
         return body_of(422, without_values(error.errors()))
     if isinstance(error, ProblemError):
@@ -135,9 +153,10 @@ def _is_the_hosts(request: Request, error: Exception) -> bool:
 
     Such as one that its own dependency raises, when it cannot say who asks.
     """
-    if isinstance(error, (HTTPException, RequestValidationError, DatabaseError, InputError)):
+    if isinstance(error, (ProblemError, RequestValidationError, DatabaseError, InputError)):
         return False
-    kinds = type(error).__mro__[: -len(Exception.__mro__)]
+    # What every application has a handler for says nothing of this one's.
+    kinds = [kind for kind in type(error).__mro__ if kind not in _EVERYBODYS]
     return any(kind in request.app.exception_handlers for kind in kinds)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -21,7 +22,7 @@ from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import EntityGone, InputError
 from prompt_studio.values import TEXT_CHARACTERS_MAX, json_text
 from prompt_studio.web import headers
-from prompt_studio.web.edge import Edge, Here, Turn
+from prompt_studio.web.edge import Edge, Here
 from prompt_studio.web.inlined import inlined
 from prompt_studio.web.problems import ProblemError, keyed_by, without_values
 from prompt_studio.web.users import User
@@ -90,7 +91,8 @@ async def key_of(request: Request, _: Annotated[object, Depends(json_of)]) -> st
 class Creation:
     """A create as it was received: where, by whom, under which key, of what.
 
-    `operation` is its name where it is not the one that the library has for creates of such entities.
+    `waited_seconds` is what it was in line for, and `operation` its name where it is not the one that the library has
+    for creates of such entities.
     """
 
     here: Edge
@@ -98,12 +100,17 @@ class Creation:
     key: str | None
     body: Any
     response: Response
+    waited_seconds: float
     operation: str | None = None
 
     @property
     def database(self) -> PromptStudioDatabase:
         """The opened database."""
         return self.here.database
+
+    def patience(self) -> AbstractContextManager[None]:
+        """What is asked of the database waits for others no longer than one call may, the time in line included."""
+        return self.database.one_patience(spent_seconds=self.waited_seconds)
 
     def made_once(self, entity_type: str, find: Callable[[int], Row | None], make: Callable[[Creation], Row]) -> Row:
         """What this request has made before, as `find` gives it, or what `make` makes of it now.
@@ -151,17 +158,29 @@ class Creation:
         return {"idempotency_key": self.key, "user_id": self.user, "request": self.body}
 
 
-async def creation_of(
+async def turn_of_create(here: Here, _: Annotated[object, Depends(key_of)]) -> AsyncIterator[float]:
+    """A turn to write for what is a create by its user, its JSON and its key; the rest as for `turn_of_user`.
+
+    It asks for them: FastAPI goes on with what does not, when a host's dependency has found a header wanting.
+
+    Raises:
+        TransientConflict: none came in time.
+    """
+    async with here.turns.taken() as waited_seconds:  # impl: PS-HTTP-7
+        yield waited_seconds
+
+
+async def creation_of(  # noqa: PLR0913, PLR0917 - there is as much as there is
     here: Here,
     user: User,
     body: Annotated[object, Depends(json_of)],
     key: Annotated[str | None, Depends(key_of)],
-    _: Turn,
+    waited_seconds: Annotated[float, Depends(turn_of_create, scope="function")],
     response: Response,
 ) -> Creation:
     """The create that was asked for; refused in the order that its parts stand in."""
     # impl: PS-HTTP-2
-    return Creation(here, user, key, body, response)
+    return Creation(here, user, key, body, response, waited_seconds)
 
 
 Create = Annotated[Creation, Depends(creation_of)]

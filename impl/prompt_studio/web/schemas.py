@@ -27,6 +27,9 @@ from prompt_studio.values import INT64_MAX, LONG_TEXT_CHARACTERS_MAX, TEXT_CHARA
 
 Data = TypeVar("Data")
 
+TEST_CASES_MAX: Final = 1_000
+"""Of one optimization. A host may be asked of each, while others wait."""
+
 NUL: Final = "\0"
 NO_NUL: Final = r"^[^\x00]*$"
 
@@ -157,7 +160,7 @@ class OptimizationCreate(Received):
     initial_prompt_id: Id
     optimization_config: OptimizationConfig
     bootstrap_config: BootstrapConfig | None = None
-    test_case_ids: list[Id] | None = None
+    test_case_ids: Annotated[list[Id], Field(max_length=TEST_CASES_MAX)] | None = None
     name: Name | None = None
     description: LongText | None = None
 

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from prompt_studio.config import Settings
 from prompt_studio.errors import TransientConflict
+from prompt_studio.web.loops import OfEachLoop
 
 WRITERS_MAX: Final = 16
 """At most so many: well below the number of threads that FastAPI has."""
@@ -28,7 +28,7 @@ class Turns:
         """Let so many in at once; the others wait so long."""
         self._places = places
         self._seconds = seconds
-        self._lines: RunVar[anyio.Semaphore] = RunVar("prompt_studio.turns")
+        self._lines = OfEachLoop(lambda: anyio.Semaphore(places))
 
     @classmethod
     def of_writers(cls, settings: Settings) -> Turns:
@@ -37,29 +37,27 @@ class Turns:
         return cls(places, settings.write_retry_seconds)
 
     @asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
-        """Wait for a turn, and have it in the block.
+    async def taken(self) -> AsyncIterator[float]:
+        """Wait for a turn, and have it in the block, which is told how many seconds it was waited for.
 
         Raises:
             TransientConflict: none came within the limit.
         """
-        line = self._line()
+        line, asked_at = self._lines.here(), anyio.current_time()
         try:
-            with anyio.fail_after(self._seconds):
-                await line.acquire()
+            await self._await(line)
         except TimeoutError as error:
             raise TransientConflict(
                 f"{self._places} others were before it for {self._seconds:g} s; nothing was written: repeat the call"
             ) from error
         try:
-            yield
+            yield anyio.current_time() - asked_at
         finally:
             line.release()
 
-    def _line(self) -> anyio.Semaphore:
+    async def _await(self, line: anyio.Semaphore) -> None:
         try:
-            return self._lines.get()
-        except LookupError:
-            line = anyio.Semaphore(self._places)
-            self._lines.set(line)
-            return line
+            line.acquire_nowait()  # also for who may not wait at all
+        except anyio.WouldBlock:
+            with anyio.fail_after(self._seconds):
+                await line.acquire()

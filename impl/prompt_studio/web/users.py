@@ -5,6 +5,8 @@ Nobody is ever taken for anybody: a request without a valid token is refused.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
@@ -16,6 +18,7 @@ from prompt_studio.web import headers
 from prompt_studio.web.edge import Here
 from prompt_studio.web.problems import ProblemError
 
+_log: Final = logging.getLogger(__name__)
 _CHALLENGE: Final = {headers.CHALLENGE: "Bearer"}
 BEARER: Final = HTTPBearer(scheme_name="StudioBearer", auto_error=False, description="A token from the file of users")
 """How a token is sent. Described where there are tokens only: FastAPI's own name for it may be the host's."""
@@ -40,8 +43,11 @@ async def checked_user(named: Annotated[object, Depends(user_of_request)]) -> st
     Raises:
         ProblemError: 401, nobody was named, or a name that no user can have. To the library None is everybody.
     """
+    if named is not None and (isinstance(named, bool) or not isinstance(named, str | int)):
+        _log.warning("user_of_request must name a text or a number, not a %s: nobody is let in", type(named).__name__)
+        named = None
     try:
-        user = values.user(str(named)) if isinstance(named, str | int) and not isinstance(named, bool) else None
+        user = values.user(str(named)) if named is not None else None
     except InputError:
         user = None
     # Refused and not mended: "ann " is somebody else than "ann" to whoever named them.
@@ -51,3 +57,16 @@ async def checked_user(named: Annotated[object, Depends(user_of_request)]) -> st
 
 
 User = Annotated[str, Depends(checked_user)]
+
+
+async def turn_of_user(here: Here, _: User) -> AsyncIterator[float]:
+    """A turn to write for somebody, until the handler is done; it tells how many seconds it was waited for.
+
+    Raises:
+        TransientConflict: none came in time.
+    """
+    async with here.turns.taken() as waited_seconds:  # impl: PS-HTTP-7
+        yield waited_seconds
+
+
+Turn = Annotated[float, Depends(turn_of_user, scope="function")]

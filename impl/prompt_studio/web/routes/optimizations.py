@@ -19,7 +19,7 @@ from prompt_studio.optimization.knobs import Choice
 from prompt_studio.optimization.rules import folded
 from prompt_studio.optimization.validation import knobs_of, strategy_named
 from prompt_studio.web.answers import Page, PathId, creates, refusals
-from prompt_studio.web.edge import Database, Here, Turn
+from prompt_studio.web.edge import Database, Here
 from prompt_studio.web.problems import ProblemError, ProblemRoute
 from prompt_studio.web.requests import Create, Creation, described_body
 from prompt_studio.web.routes.projects import project_of
@@ -40,7 +40,7 @@ from prompt_studio.web.schemas import (
     StudioRelation,
     StudioStrategy,
 )
-from prompt_studio.web.users import User
+from prompt_studio.web.users import Turn, User
 
 router: Final = APIRouter(prefix="/optimizations", route_class=ProblemRoute, tags=["optimizations"])
 
@@ -92,7 +92,7 @@ def _made_once(create: Creation, make: Callable[[Creation], OptimizationRow]) ->
 )
 def create_optimization(create: Create) -> StudioEnvelope[StudioMade]:
     """Make an optimization and its job; with an idempotency key, once."""
-    with create.database.one_patience():
+    with create.patience():
         made = _made_once(create, _made)
     job = made.get("job")  # a replay makes none
     told = StudioMade(optimization=StudioOptimization.model_validate(made), job_id=None if job is None else job["id"])
@@ -116,7 +116,7 @@ def _made(create: Creation) -> OptimizationRow:
 def create_simple_optimization(create: Create) -> StudioJobState:
     """Make an optimization of a prompt, in the short form, and answer with its job."""
     create = replace(create, operation=SHORT_FORM)
-    with create.database.one_patience():
+    with create.patience():
         made = _made_once(create, _simply_made)
         # The short form's answer is a job, so a repeated request is told the one that the first made.
         job = made.get("job") or _job_made_with(create.database, made)
@@ -132,8 +132,8 @@ def _simply_made(create: Creation) -> OptimizationRow:
 
 def _check_test_cases(create: Creation, wanted: OptimizationCreate) -> None:
     owns = create.here.owns_test_case
-    for test_case_id in wanted.test_case_ids or ():
-        if owns is not None and not owns(create.user, wanted.project_id, test_case_id):  # impl: PS-HTTP-4
+    for test_case_id in dict.fromkeys(wanted.test_case_ids or ()):
+        if owns is not None and owns(create.user, wanted.project_id, test_case_id) is not True:  # impl: PS-HTTP-4
             raise ProblemError(404, f"there is no test case {test_case_id}")
 
 
@@ -233,10 +233,11 @@ def get_optimization(database: Database, user: User, optimization_id: PathId) ->
 
 @router.post("/cancel/{optimization_id}", responses=refusals(404, 409, 422))
 def cancel_optimization(
-    database: Database, user: User, optimization_id: PathId, _: Turn
+    database: Database, user: User, optimization_id: PathId, waited_seconds: Turn
 ) -> StudioEnvelope[StudioOptimization]:
     """Cancel one of the user's optimizations and all of its jobs. Once more is as good as once."""
-    found = database.cancel_optimization(optimization_id, user_id=user)  # impl: PS-HTTP-4
+    with database.one_patience(spent_seconds=waited_seconds):
+        found = database.cancel_optimization(optimization_id, user_id=user)  # impl: PS-HTTP-4
     if found is None:
         raise ProblemError(404, f"there is no optimization {optimization_id}")
     if found["status"] is not OptimizationStatus.CANCELLED:

@@ -40,7 +40,7 @@ def project_of(database: PromptStudioDatabase, user: str, project_id: int) -> Pr
 
 def _made_once(create: Creation) -> ProjectRow:
     find = partial(create.database.get_project, include_deleted=True, user_id=create.user)
-    with create.database.one_patience():
+    with create.patience():
         return create.made_once("project", find, _made)
 
 

@@ -41,7 +41,7 @@ def prompt_of(database: PromptStudioDatabase, user: str, prompt_id: int) -> Prom
 def create_prompt(create: Create) -> StudioEnvelope[StudioPrompt]:
     """Make a version of a prompt; with an idempotency key, once."""
     find = partial(create.database.get_prompt_with_project, include_deleted=True, user_id=create.user)
-    with create.database.one_patience():
+    with create.patience():
         made = create.made_once("prompt", find, _made)
     return StudioEnvelope(data=StudioPrompt.model_validate(made))
 
@@ -62,7 +62,7 @@ def _made(create: Creation) -> PromptRow:
 def _check_signature(create: Creation, project_id: int, signature_id: int) -> None:
     """Refuse a signature that is not the user's. They are the host's to keep: where it says nothing there are none."""
     owns = create.here.owns_signature
-    if owns is None or not owns(create.user, project_id, signature_id):  # impl: PS-HTTP-4
+    if owns is None or owns(create.user, project_id, signature_id) is not True:  # impl: PS-HTTP-4
         raise ProblemError(404, f"there is no signature {signature_id}")
 
 
