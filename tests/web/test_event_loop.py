@@ -152,11 +152,11 @@ def test_who_is_nobody_stands_in_no_line(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with (
         PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=WAIT_SECONDS)) as database,
-        TestClient(create_app(database, Users(TOKENS))) as client,
+        TestClient(app := create_app(database)) as client,
         closing(sqlite3.connect(path, check_same_thread=False)) as rival,
         ThreadPoolExecutor(MANY) as others,
     ):
-        client.app.dependency_overrides[user_of_request] = named_in_a_header  # type: ignore[attr-defined]
+        app.dependency_overrides[user_of_request] = named_in_a_header
         ann = Asker(client, None)
         rival.execute("BEGIN IMMEDIATE")
         headers = {"X-User": "ann"}
