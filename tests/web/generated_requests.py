@@ -54,7 +54,7 @@ class Told:
 
     Attributes:
         answers: how many, by path and status.
-        wrong_bodies: how many were sent that break their schema, and were refused for it, by path.
+        wrong_bodies: how many were sent that are JSON and break their schema, and were refused for it, by path.
         taking_nothing: the paths that nothing wrong could be sent to.
     """
 
@@ -152,7 +152,7 @@ def _ask(
             assert is_taken(answer, of_what_is_there=of_what_is_there), f"refused what its description allows: {sent}"
         elif right is not None and not right(case.body) and OF_A_KEY not in answer.text:
             assert is_refused_for_its_body(answer), f"did not refuse a wrong body for what it is: {sent}"
-            told.wrong_bodies[path] += 1
+            told.wrong_bodies[path] += answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT
 
     try:
         ask()

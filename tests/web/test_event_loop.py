@@ -3,7 +3,7 @@
 import inspect
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from threading import Barrier, Event, Semaphore
 from typing import Annotated, Final
@@ -18,7 +18,7 @@ from prompt_studio import PromptStudioDatabase, Settings
 from prompt_studio.storage.patience import Patience
 from prompt_studio.web import Users, create_app, user_of_request, watching
 from prompt_studio.web.routes import optimizations, projects, prompts, status
-from prompt_studio.web.turns import WRITERS_MAX
+from prompt_studio.web.turns import WRITERS_MAX, Turns
 from tests.web.conftest import TOKENS, Asker
 
 LIMIT_SECONDS: Final = 60.0
@@ -148,7 +148,10 @@ def test_one_who_may_not_wait_is_served_where_nobody_waits(tmp_path: Path) -> No
         assert ann.post(f"/optimizations/cancel/{number}", status=200)["data"]["status"] == "cancelled"
 
 
-def test_who_is_nobody_stands_in_no_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "asked"), [("POST", "/projects/"), ("POST", "/optimizations/cancel/1")])
+def test_who_is_nobody_stands_in_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, asked: str
+) -> None:
     path = tmp_path / "jobs.db"
     with (
         PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=WAIT_SECONDS)) as database,
@@ -157,16 +160,24 @@ def test_who_is_nobody_stands_in_no_line(tmp_path: Path) -> None:
         ThreadPoolExecutor(MANY) as others,
     ):
         app.dependency_overrides[user_of_request] = named_in_a_header
-        ann = Asker(client, None)
+        ann, asked_for_turns = Asker(client, None), Semaphore(0)
+        taken = Turns.taken
+
+        def noted(turns: Turns) -> AbstractAsyncContextManager[float]:
+            asked_for_turns.release()
+            return taken(turns)
+
+        monkeypatch.setattr(Turns, "taken", noted)
         rival.execute("BEGIN IMMEDIATE")
         headers = {"X-User": "ann"}
         waiting = [
             others.submit(ann.ask, "POST", "/projects/", json={"name": f"p{n}"}, headers=headers) for n in range(MANY)
         ]
         try:
-            for method, asked in (("POST", "/projects/"), ("POST", "/optimizations/cancel/1"), ("GET", "/projects/")):
-                assert ann.ask(method, asked, json={"name": "x"}).status_code == 401
-            assert not any(one.done() for one in waiting)
+            for _ in range(MANY):  # all places are taken, and there is a line
+                assert asked_for_turns.acquire(timeout=LIMIT_SECONDS)
+            assert ann.ask(method, asked, json={"name": "x"}).status_code == 401
+            assert not any(one.done() for one in waiting)  # who stands in line is given up after them
         finally:
             rival.rollback()
         assert {one.result().status_code for one in waiting} == {201}

@@ -1,5 +1,6 @@
 """A host application with the routes in it, which is what it was without them."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -162,9 +163,14 @@ class TestAHost:
         def session() -> Iterator[None]:
             try:
                 yield
-            except Exception as error:
-                seen.append(f"rolled back for {type(error.__cause__).__name__}")
+            except HTTPException as refused:
+                seen.append(f"rolled back for {refused.status_code}")
                 raise
+            except RequestValidationError:
+                seen.append("rolled back for its form")
+                raise
+            except Exception as error:
+                raise HTTPException(500, "the host's defect") from error
             seen.append("committed")
 
         app = FastAPI(dependencies=[Depends(session)])
@@ -173,8 +179,22 @@ class TestAHost:
         with TestClient(app) as client:
             answer = client.get(PREFIX + path)
         assert answer.status_code == status
-        causes = {404: "rolled back for ProblemError", 422: "rolled back for RequestValidationError", 200: "committed"}
-        assert seen == [causes[status]]
+        assert status == 200 or answer.headers["content-type"] == "application/problem+json"
+        assert seen == [{404: "rolled back for 404", 422: "rolled back for its form", 200: "committed"}[status]]
+
+    def test_may_say_something_else_where_it_hears_of_a_refusal(self, database: PromptStudioDatabase) -> None:
+        def session() -> Iterator[None]:
+            try:
+                yield
+            except HTTPException as refused:
+                raise HTTPException(418, "the host's") from refused
+
+        app = FastAPI(dependencies=[Depends(session)])
+        app.dependency_overrides[user_of_request] = lambda: "eve"
+        include_routes(app, database)
+        with TestClient(app) as client:
+            answer = client.get(f"{PREFIX}/projects/get/99")
+        assert (answer.status_code, answer.json()) == (418, {"detail": "the host's"})
 
     def test_answers_refusals_of_its_own_kind_by_itself(self, database: PromptStudioDatabase) -> None:
         class LoginError(HTTPException):
@@ -298,11 +318,28 @@ class TestAHost:
             refused = client.post(path, json=body | {"test_case_ids": [5, 6, 7]})
             assert (refused.status_code, refused.json()["detail"]) == (404, "there is no test case 6")
             assert database.count_jobs() == 0
-            made = client.post(path, json=body | {"test_case_ids": [5, 7]})
+            made = client.post(path, json=body | {"test_case_ids": [5, 7, 5]})
             unasked = other.post(path, json=body | {"test_case_ids": [6]})
         assert seen == [("eve", project, number) for number in (5, 6, 5, 7)]
         assert [one.status_code for one in (made, unasked)] == [201, 201]
-        assert [job["payload"]["test_case_ids"] for job in database.list_jobs()] == [[5, 7], [6]]
+        assert [job["payload"]["test_case_ids"] for job in database.list_jobs()] == [[5, 7, 5], [6]]
+
+    @pytest.mark.verifies("PS-HTTP-4")
+    @pytest.mark.parametrize("owner", [lambda *_: 1, lambda *_: asyncio.sleep(0, True)], ids=["one", "a coroutine"])
+    @pytest.mark.filterwarnings("ignore:coroutine 'sleep' was never awaited")
+    def test_must_say_true_of_what_is_somebodys(self, database: PromptStudioDatabase, owner: Any) -> None:  # noqa: ANN401 - wrong
+        app = FastAPI()
+        app.dependency_overrides[user_of_request] = lambda: "eve"
+        include_routes(app, database, owns_signature=owner, owns_test_case=owner)
+        with TestClient(app) as client:
+            project = client.post(f"{PREFIX}/projects", json={"name": "x"}).json()["id"]
+            body = {"project_id": project, "name": "p"}
+            refused = [client.post(f"{PREFIX}/prompts/create", json=body | {"signature_id": 5})]
+            prompt = client.post(f"{PREFIX}/prompts/create", json=body).json()["data"]["id"]
+            config = {"optimizer_type": "greedy", "target_metric": "accuracy"}
+            body = {"project_id": project, "initial_prompt_id": prompt, "optimization_config": config}
+            refused.append(client.post(f"{PREFIX}/optimizations/create", json=body | {"test_case_ids": [5]}))
+        assert [one.status_code for one in refused] == [404, 404]
 
 
 class TestWhatIsSwitchedOn:

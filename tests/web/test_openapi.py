@@ -65,7 +65,7 @@ def test_thousands_of_requests_are_answered_as_described(
     done = {path for path, status in told.answers if status < FIRST_REFUSAL}
     assert done == {path.removeprefix(PREFIX) for path in app.openapi()["paths"]}
     assert told.wrong_bodies.keys() == CREATES
-    assert min(told.wrong_bodies.values()) > MANY // 4
+    assert min(told.wrong_bodies.values()) > MANY // 20
 
 
 @pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)

@@ -39,6 +39,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
 ERRORS_SHOWN: Final = 20
 
+_ANSWER: Final = "prompt_studio.answer"
 _KEY_PLACE: Final = "prompt_studio.idempotency_key"
 _THE_HOSTS: Final = frozenset({"header", "cookie"})
 """Where no route of ours declares anything: what is missing there, the host wanted, to know who asks."""
@@ -98,14 +99,6 @@ _HEADERS: Final = {401: names.CHALLENGE_TOLD, 409: names.RETRY_TOLD, 503: names.
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class _Refused(Exception):
-    """A request that has its answer: it passes what a host has put around the handler, which must hear of an error."""
-
-    def __init__(self, answer: Response) -> None:
-        super().__init__(f"answered with {answer.status_code}")
-        self.answer = answer
-
-
 class ProblemRoute(APIRoute):
     """A route whose refusals are problem bodies, whatever application it is part of."""
 
@@ -117,18 +110,23 @@ class ProblemRoute(APIRoute):
             try:
                 return await handler(request)
             except Exception as error:
-                if _is_the_hosts(request, error):
-                    raise
-                raise _Refused(await answer_to(request, error)) from error
+                if not _is_the_hosts(request, error):
+                    request.scope[_ANSWER] = error, await answer_to(request, error)
+                raise  # through what a host has put around the handler, which undoes what it began
 
         return answered
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Starlette's, and the answer to what was refused, when all dependencies have ended."""
+        # Starlette looks here for the host's handlers, and would let them answer; those of the application look again.
+        own = {**scope, "starlette.exception_handlers": ({}, {})}
         try:
-            await super().handle(scope, receive, send)
-        except _Refused as refused:
-            await refused.answer(scope, receive, send)  # impl: PS-HTTP-6
+            await super().handle(own, receive, send)
+        except Exception as error:
+            refused, answer = own.get(_ANSWER, (None, None))
+            if error is not refused:
+                raise
+            await answer(scope, receive, send)  # impl: PS-HTTP-6
 
 
 async def answer_to(request: Request, error: Exception) -> Response:
