@@ -22,7 +22,7 @@ from prompt_studio.web.turns import WRITERS_MAX, Turns
 from tests.web.conftest import TOKENS, Asker
 
 LIMIT_SECONDS: Final = 60.0
-WAIT_SECONDS: Final = 5.0
+WAIT_SECONDS: Final = 30.0
 BUSY_SECONDS: Final = 10.0
 SHARED_THREADS: Final = 40
 """AnyIO's, on which FastAPI runs what is no coroutine."""
