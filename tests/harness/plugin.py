@@ -135,7 +135,7 @@ def pytest_runtest_makereport(
     """Say of a stateful test's report that it is one, and of which store: a report goes where the run is judged."""
     del call
     report = yield
-    if item.get_closest_marker("stateful"):
+    if item.get_closest_marker(STATEFUL):
         store = getattr(getattr(item, "callspec", None), "params", {}).get("store")
         report.__dict__[_STORE] = "" if store is None else store.name
     return report
@@ -237,11 +237,11 @@ def _layer(item: pytest.Item) -> int:
 
 def _explores(item: pytest.Item) -> bool:
     """Whether a test wants the explored worlds, which are explored once in each process that asks."""
-    return "world" in item.name and item.get_closest_marker("stateful") is not None and _layer(item) > 0
+    return "world" in item.name and item.get_closest_marker(STATEFUL) is not None and _layer(item) > 0
 
 
 def _stateful(items: list[pytest.Item]) -> int:
-    return sum(item.get_closest_marker("stateful") is not None for item in items)
+    return sum(item.get_closest_marker(STATEFUL) is not None for item in items)
 
 
 def _is_whole(config: pytest.Config) -> bool:

@@ -85,8 +85,7 @@ class OptimizationOperations(EntityOperations, JobOperations):
             return row["id"], row
 
         def find(session: Session, optimization_id: int) -> OptimizationRow | None:
-            anybodys = {"optimization_id": optimization_id, "include_deleted": True, "user_id": None}
-            row = self._one(session, "get_optimization", anybodys, optimization_row)
+            row = self._whosever(session, optimization_id)
             if row is not None and job is not None:
                 row["job"] = None
             return row
@@ -151,13 +150,16 @@ class OptimizationOperations(EntityOperations, JobOperations):
     def complete_optimization(self, optimization_id: int, known: Completion) -> OptimizationRow | None:
         """The optimization, completed, or as it was cancelled; None if there is none."""
         parameters = {"optimization_id": optimization_id, **asdict(known)}
-        anybodys = {"optimization_id": optimization_id, "include_deleted": True, "user_id": None}
 
         def operation(session: Session) -> OptimizationRow | None:
             completed = self._one(session, "complete_optimization", parameters, optimization_row)
-            return completed or self._one(session, "get_optimization", anybodys, optimization_row)
+            return completed or self._whosever(session, optimization_id)
 
         return self._sessions.current().write(operation, joins=True, alone=True)
+
+    def _whosever(self, session: Session, optimization_id: int) -> OptimizationRow | None:
+        anybodys = {"optimization_id": optimization_id, "include_deleted": True, "user_id": None}
+        return self._one(session, "get_optimization", anybodys, optimization_row)
 
     def record_iteration(self, new: NewIteration) -> IterationRow:
         """A new iteration.

@@ -76,5 +76,4 @@ async def database_of(request: Request) -> PromptStudioDatabase:
 
 
 Here = Annotated[Edge, Depends(edge_of)]
-
 Database = Annotated[PromptStudioDatabase, Depends(database_of)]

@@ -38,6 +38,9 @@ from prompt_studio.web.inlined import inlined
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
 ERRORS_SHOWN: Final = 20
+NOBODY: Final = "a valid user is needed"
+CHALLENGED: Final = {names.CHALLENGE: "Bearer"}
+"""What goes with each 401."""
 
 _ANSWER: Final = "prompt_studio.answer"
 _KEY_PLACE: Final = "prompt_studio.idempotency_key"
@@ -133,7 +136,7 @@ async def answer_to(request: Request, error: Exception) -> Response:
     """The answer to a request that ended in this error."""
     if isinstance(error, RequestValidationError):
         if any(told["type"] == "missing" and told["loc"][0] in _THE_HOSTS for told in error.errors()):
-            return body_of(401, "a valid user is needed", {names.CHALLENGE: "Bearer"})  # impl: PS-HTTP-1
+            return body_of(401, NOBODY, CHALLENGED)  # impl: PS-HTTP-1
         return body_of(422, without_values(error.errors()))
     if isinstance(error, ProblemError):
         return body_of(error.status_code, error.told, error.headers)

@@ -14,12 +14,10 @@ from fastapi.security import HTTPBearer
 
 from prompt_studio import values
 from prompt_studio.errors import InputError
-from prompt_studio.web import headers
 from prompt_studio.web.edge import Here
-from prompt_studio.web.problems import ProblemError
+from prompt_studio.web.problems import CHALLENGED, NOBODY, ProblemError
 
 _log: Final = logging.getLogger(__name__)
-_CHALLENGE: Final = {headers.CHALLENGE: "Bearer"}
 BEARER: Final = HTTPBearer(scheme_name="StudioBearer", auto_error=False, description="A token from the file of users")
 """How a token is sent. Described where there are tokens only: FastAPI's own name for it may be the host's."""
 
@@ -33,7 +31,7 @@ async def user_of_request(request: Request, here: Here) -> str:
     credentials = await BEARER(request)
     user = None if credentials is None or here.users is None else here.users.named_by(credentials.credentials)
     if user is None:
-        raise ProblemError(401, "a valid bearer token is needed", headers=_CHALLENGE)  # impl: PS-HTTP-1
+        raise ProblemError(401, "a valid bearer token is needed", headers=CHALLENGED)  # impl: PS-HTTP-1
     return user
 
 
@@ -52,7 +50,7 @@ async def checked_user(named: Annotated[object, Depends(user_of_request)]) -> st
         user = None
     # Refused and not mended: "ann " is somebody else than "ann" to whoever named them.
     if not user or user != user.strip():
-        raise ProblemError(401, "a valid user is needed", headers=_CHALLENGE)  # impl: PS-HTTP-1
+        raise ProblemError(401, NOBODY, headers=CHALLENGED)  # impl: PS-HTTP-1
     return user
 
 
