@@ -3,15 +3,16 @@
 import asyncio
 import inspect
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, closing
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from pathlib import Path
 from threading import Barrier, Event, Semaphore
 from typing import Annotated, Final
 
 import httpx2
 import pytest
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, FastAPI, Header
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
@@ -26,6 +27,7 @@ from tests.web.conftest import TOKENS, Asker
 LIMIT_SECONDS: Final = 40.0
 WAIT_SECONDS: Final = 30.0
 BUSY_SECONDS: Final = 10.0
+LINE_SECONDS: Final = 4.0
 SHARED_THREADS: Final = 40
 """AnyIO's, on which FastAPI runs what is no coroutine."""
 MANY: Final = 60
@@ -77,63 +79,78 @@ def test_no_dependency_on_the_loop_asks_the_database() -> None:
     }
 
 
-def test_others_are_answered_while_a_create_waits(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
+class BesideALock:
+    """An application whose file another writer may lock, and those who ask it meanwhile."""
+
+    def __init__(self, client: TestClient, rival: sqlite3.Connection, others: ThreadPoolExecutor) -> None:
+        self.client = client
+        self.ann = Asker(client, "token-of-ann-0000")
+        self._rival = rival
+        self._others = others
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The other writer has the file."""
+        self._rival.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            self._rival.rollback()
+
+    def create(self, name: str, key: str | None = None, user: str | None = None) -> Future[httpx2.Response]:
+        """Create a project of this name, as one of many."""
+        headers = {} if user is None else {"X-User": user}
+        return self._others.submit(self.ann.ask, "POST", "/projects/", json={"name": name}, key=key, headers=headers)
+
+    def create_many(self, user: str | None = None) -> list[Future[httpx2.Response]]:
+        """More of them than there are threads that all share."""
+        return [self.create(f"p{number}", user=user) for number in range(MANY)]
+
+
+@contextmanager
+def beside_a_lock(directory: Path, wait_seconds: float) -> Iterator[BesideALock]:
+    """Such an application, whose writers wait no longer than this."""
+    path = directory / "jobs.db"
     with (
-        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=5)) as database,
+        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=wait_seconds)) as database,
         TestClient(create_app(database, Users(TOKENS))) as client,
         closing(sqlite3.connect(path, check_same_thread=False)) as rival,
-        ThreadPoolExecutor(1) as other,
+        ThreadPoolExecutor(MANY) as others,
     ):
-        ann = Asker(client, "token-of-ann-0000")
-        rival.execute("BEGIN IMMEDIATE")
-        waiting = other.submit(ann.ask, "POST", "/projects/", json={"name": "x"}, key="k")
-        for _ in range(10):
-            assert ann.get("/optimizations/strategies")["success"] is True
-            assert client.get("/health").status_code == 200
-        assert not waiting.done()
-        rival.rollback()
+        yield BesideALock(client, rival, others)
+
+
+def test_others_are_answered_while_a_create_waits(tmp_path: Path) -> None:
+    with beside_a_lock(tmp_path, wait_seconds=BUSY_SECONDS) as beside:
+        with beside.locked():
+            waiting = beside.create("x", key="k")
+            for _ in range(10):
+                assert beside.ann.get("/optimizations/strategies")["success"] is True
+                assert beside.client.get("/health").status_code == 200
+            assert not waiting.done()
         assert waiting.result().status_code == 201
 
 
 def test_more_creates_wait_than_there_are_threads_and_others_are_answered(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    with (
-        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=WAIT_SECONDS)) as database,
-        TestClient(create_app(database, Users(TOKENS))) as client,
-        closing(sqlite3.connect(path, check_same_thread=False)) as rival,
-        ThreadPoolExecutor(MANY) as others,
-    ):
-        ann = Asker(client, "token-of-ann-0000")
-        rival.execute("BEGIN IMMEDIATE")
-        waiting = [others.submit(ann.ask, "POST", "/projects/", json={"name": f"p{n}"}) for n in range(MANY)]
-        try:
+    with beside_a_lock(tmp_path, wait_seconds=WAIT_SECONDS) as beside:
+        with beside.locked():
+            waiting = beside.create_many()
             for _ in range(10):
-                assert client.get("/health").status_code == 200
-                assert ann.get("/projects/")["data"]["projects"] == []
+                assert beside.client.get("/health").status_code == 200
+                assert beside.ann.get("/projects/")["data"]["projects"] == []
             assert not any(one.done() for one in waiting)  # who is given up after that time
-        finally:
-            rival.rollback()
         assert {one.result().status_code for one in waiting} == {201}
-        assert ann.get("/projects/")["data"]["pagination"]["total"] == MANY
+        assert beside.ann.get("/projects/")["data"]["pagination"]["total"] == MANY
 
 
 def test_a_create_that_gets_no_turn_may_be_sent_again(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    with (
-        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=0.1)) as database,
-        TestClient(create_app(database, Users(TOKENS))) as client,
-        closing(sqlite3.connect(path, check_same_thread=False)) as rival,
-        ThreadPoolExecutor(MANY) as others,
-    ):
-        ann = Asker(client, "token-of-ann-0000")
-        rival.execute("BEGIN IMMEDIATE")
-        waiting = [others.submit(ann.ask, "POST", "/projects/", json={"name": "x"}, key="k") for _ in range(MANY)]
-        answers = {(one.result().status_code, one.result().headers["Retry-After"]) for one in waiting}
-        rival.rollback()
+    with beside_a_lock(tmp_path, wait_seconds=0.1) as beside:
+        with beside.locked():
+            waiting = [beside.create("x", key="k") for _ in range(MANY)]
+            answers = {(one.result().status_code, one.result().headers["Retry-After"]) for one in waiting}
         assert answers == {(409, "1")}
-        assert ann.post("/projects/", {"name": "x"}, key="k")["data"]["name"] == "x"
-        assert ann.get("/projects/")["data"]["pagination"]["total"] == 1
+        assert beside.ann.post("/projects/", {"name": "x"}, key="k")["data"]["name"] == "x"
+        assert beside.ann.get("/projects/")["data"]["pagination"]["total"] == 1
 
 
 def test_one_who_may_not_wait_is_served_where_nobody_waits(tmp_path: Path) -> None:
@@ -154,15 +171,11 @@ def test_one_who_may_not_wait_is_served_where_nobody_waits(tmp_path: Path) -> No
 def test_who_is_nobody_stands_in_no_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, asked: str
 ) -> None:
-    path = tmp_path / "jobs.db"
-    with (
-        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=WAIT_SECONDS)) as database,
-        TestClient(app := create_app(database)) as client,
-        closing(sqlite3.connect(path, check_same_thread=False)) as rival,
-        ThreadPoolExecutor(MANY) as others,
-    ):
+    with beside_a_lock(tmp_path, wait_seconds=WAIT_SECONDS) as beside:
+        app = beside.client.app
+        assert isinstance(app, FastAPI)
         app.dependency_overrides[user_of_request] = named_in_a_header
-        ann, asked_for_turns = Asker(client, None), Semaphore(0)
+        nobody, asked_for_turns = Asker(beside.client, None), Semaphore(0)
         taken = Turns.taken
 
         def noted(turns: Turns) -> AbstractAsyncContextManager[float]:
@@ -170,18 +183,12 @@ def test_who_is_nobody_stands_in_no_line(
             return taken(turns)
 
         monkeypatch.setattr(Turns, "taken", noted)
-        rival.execute("BEGIN IMMEDIATE")
-        headers = {"X-User": "ann"}
-        waiting = [
-            others.submit(ann.ask, "POST", "/projects/", json={"name": f"p{n}"}, headers=headers) for n in range(MANY)
-        ]
-        try:
+        with beside.locked():
+            waiting = beside.create_many(user="ann")
             for _ in range(MANY):  # all places are taken, and there is a line
                 assert asked_for_turns.acquire(timeout=LIMIT_SECONDS)
-            assert ann.ask(method, asked, json={"name": "x"}).status_code == 401
+            assert nobody.ask(method, asked, json={"name": "x"}).status_code == 401
             assert not any(one.done() for one in waiting)  # who stands in line is given up after them
-        finally:
-            rival.rollback()
         assert {one.result().status_code for one in waiting} == {201}
 
 
@@ -191,31 +198,22 @@ def named_in_a_header(x_user: Annotated[str, Header()]) -> str:
 
 
 def test_a_create_waits_in_line_and_in_the_database_no_longer_than_one_may(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    with (
-        PromptStudioDatabase(path, "web", settings=Settings(write_retry_seconds=1)) as database,
-        TestClient(create_app(database, Users(TOKENS))) as client,
-        closing(sqlite3.connect(path, check_same_thread=False)) as rival,
-        ThreadPoolExecutor(MANY) as others,
-    ):
-        patiences: list[float] = []
-        begin = Patience.__init__
+    patiences: list[float] = []
+    begin = Patience.__init__
 
-        def noted(patience: Patience, seconds: float) -> None:
-            patiences.append(seconds)
-            begin(patience, seconds)
+    def noted(patience: Patience, seconds: float) -> None:
+        patiences.append(seconds)
+        begin(patience, seconds)
 
-        ann = Asker(client, "token-of-ann-0000")
-        with pytest.MonkeyPatch.context() as patched:
+    with beside_a_lock(tmp_path, wait_seconds=LINE_SECONDS) as beside:
+        with pytest.MonkeyPatch.context() as patched, beside.locked():
             patched.setattr(Patience, "__init__", noted)
-            rival.execute("BEGIN IMMEDIATE")
-            waiting = [others.submit(ann.ask, "POST", "/projects/", json={"name": f"p{n}"}) for n in range(MANY)]
-            answers = {one.result().status_code for one in waiting}
-            rival.rollback()
+            answers = {one.result().status_code for one in beside.create_many()}
         assert answers == {409}
-        # The first have waited for nobody; whoever came to their places has the rest of the second, if there is any.
-        assert max(patiences) > 0.5
-        assert all(seconds < 0.5 for seconds in sorted(patiences)[:-WRITERS_MAX])
+        # The first have waited for nobody; whoever came to their places has the rest of the time, if there is any.
+        half = LINE_SECONDS / 2
+        assert max(patiences) > half
+        assert all(seconds < half for seconds in sorted(patiences)[:-WRITERS_MAX])
 
 
 def test_health_is_told_on_each_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,9 @@ CREATES = {"/projects", "/projects/", "/prompts/create", "/optimizations/create"
 TAKING_NOTHING = {"/health", "/metrics", "/optimizations/strategies"}
 IDS = ("project_id", "prompt_id", "optimization_id", "job_id")
 
+ONE_STORE = pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+"""What is asked does not depend on the database."""
+
 
 @pytest.mark.untraced
 @pytest.mark.timeout(600)
@@ -68,7 +71,7 @@ def test_thousands_of_requests_are_answered_as_described(
     assert min(told.wrong_bodies.values()) > MANY // 20
 
 
-@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+@ONE_STORE
 def test_headers_are_described_where_they_are(database: PromptStudioDatabase) -> None:
     told = create_app(database, Users(TOKENS)).openapi()["paths"]
     has = {
@@ -93,7 +96,7 @@ def test_headers_are_described_where_they_are(database: PromptStudioDatabase) ->
     assert {status for *_, status, name in has if name == "Retry-After"} == {"409", "503"}
 
 
-@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+@ONE_STORE
 def test_numbers_are_described_with_their_limits(database: PromptStudioDatabase) -> None:
     told = create_app(database, Users(TOKENS)).openapi()["paths"]
     limits = {
@@ -113,7 +116,7 @@ def test_numbers_are_described_with_their_limits(database: PromptStudioDatabase)
 
 @pytest.mark.untraced
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+@ONE_STORE
 def test_an_answer_that_is_not_described_is_found(database: PromptStudioDatabase) -> None:
     app = create_app(database, Users(TOKENS))
 
@@ -127,7 +130,7 @@ def test_an_answer_that_is_not_described_is_found(database: PromptStudioDatabase
 
 @pytest.mark.untraced
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+@ONE_STORE
 def test_a_request_that_is_allowed_and_refused_is_found(database: PromptStudioDatabase) -> None:
     app = create_app(database, Users(TOKENS))
 
@@ -141,7 +144,7 @@ def test_a_request_that_is_allowed_and_refused_is_found(database: PromptStudioDa
 
 @pytest.mark.untraced
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+@ONE_STORE
 def test_a_request_that_is_not_allowed_and_taken_is_found(database: PromptStudioDatabase) -> None:
     app = create_app(database, Users(TOKENS))
     told = {"name": "number", "in": "query", "required": True, "schema": {"type": "integer"}}
@@ -169,7 +172,7 @@ class AnyPrompt(PromptCreate):
 
 @pytest.mark.untraced
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+@ONE_STORE
 @pytest.mark.parametrize("lax", [AnyExamples, AnyPrompt], ids=lambda model: model.__name__)
 def test_one_field_of_a_body_that_is_not_looked_at_is_found(
     database: PromptStudioDatabase, monkeypatch: pytest.MonkeyPatch, lax: type[BaseModel]
@@ -181,7 +184,7 @@ def test_one_field_of_a_body_that_is_not_looked_at_is_found(
     assert "did not refuse a wrong body for what it is" in told or "Invalid data should have been rejected" in told
 
 
-@pytest.mark.parametrize("location", LOCATIONS[:1], ids=["one store"], indirect=True)
+@ONE_STORE
 @pytest.mark.verifies("PS-HTTP-1")
 def test_each_operation_is_refused_to_nobody(client: TestClient) -> None:
     told = client.get("/openapi.json").json()["paths"]
