@@ -178,11 +178,11 @@ def _may_be_held(seen: Evidence, call: Call, span: Span) -> bool:
             and _is_early(other, span)
             and not (other.pending and seen.is_gone(other.process, call.invoked))
         ]
-        if any(_may_hold_row(seen, other, early, span) for other in rivals):
+        if any(_may_hold_row(seen, other, early, span) or _may_be_refused(seen, other, span) for other in rivals):
             return True
         if any(other.asked.job_id == span.job.id for other in beside):
             return True
-    return seen.holding.locks and not span.expired and any(_may_hold_lock(seen, call, span))
+    return _may_be_refused(seen, call, span)
 
 
 def _is_early(other: Call, span: Span) -> bool:
@@ -203,16 +203,25 @@ def _may_hold_row(seen: Evidence, other: Call, early: list[Call], span: Span) ->
     return any(one is other or one.overlaps(other) for one in early)
 
 
+def _may_be_refused(seen: Evidence, call: Call, span: Span) -> bool:
+    """Whether the lock of the job may be refused to an acquire: it holds the row until it is told, and goes on."""
+    return seen.holding.locks and not span.expired and any(_may_hold_lock(seen, call, span))
+
+
 def _may_hold_lock(seen: Evidence, call: Call, span: Span) -> Iterator[bool]:
-    """For each other session that took the job, or may have, whether it may not yet have given its lock back."""
+    """For each other session that took the job before, or may have, whether it may not yet have given its lock back.
+
+    To the caller's rivals the caller is one of them: he may have kept the lock of an attempt whose end he has not
+    learned, and passes by the row then while it is refused to somebody else.
+    """
     for other in seen.pending_acquires:
         left = seen.is_gone(other.process, call.invoked)
         yield other.process != call.process and not call.before(other) and not left
     for token in seen.tokens.get(span.job.id, []):
-        attempt = (span.job.id, token)
-        for taker in seen.acquires[attempt]:
+        takers = seen.acquires[span.job.id, token] if token <= span.job.token else []
+        for taker in takers:
             over = _has_learned(seen, taker, call) or seen.is_gone(taker.process, call.invoked)
-            yield taker.process != call.process and not call.before(taker) and not over
+            yield taker.process != call.process and not over
 
 
 def _has_learned(seen: Evidence, taker: Call, call: Call) -> bool:

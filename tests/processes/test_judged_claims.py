@@ -344,6 +344,31 @@ class TestHolding:
         assert story.names() == ["INV-CLAIM-ORDER"]
         assert story.names(holding=LOCKED) == broken
 
+    @pytest.mark.parametrize(
+        ("holding", "learned", "broken"),
+        [
+            (Holding(rows=True, locks=True), False, []),
+            (Holding(rows=True, locks=True), True, ["INV-CLAIM-ORDER"]),
+            (HELD, False, ["INV-CLAIM-ORDER"]),
+        ],
+    )
+    def test_of_the_callers_own_lock_makes_a_rival_hold_the_row(
+        self, holding: Holding, *, learned: bool, broken: list[str]
+    ) -> None:
+        """It found the row, was refused its lock and went on; the row was passed by meanwhile, as seen in a storm."""
+        story = two_queued()
+        story.create(3, priority=6)
+        story.acquire("a", 2)
+        story.tick(LEASE)
+        story.acquire("b", 2)
+        story.close("b", "release", 2, 2)
+        if learned:
+            story.refused("a", Asked("renew", 2, 1))
+        story.acquire("c", 3, at=(200, 230))
+        story.acquire("a", 1, at=(210, 220))
+        story.rows_of([1, 2, 3])
+        assert story.names(holding=holding) == broken
+
     def test_of_a_lock_may_be_by_an_acquire_without_an_answer(self) -> None:
         story = two_queued()
         story.say("z", Asked("acquire"), None)
