@@ -50,8 +50,8 @@ def hold(state: State, name: str, job_id: int, lease_token: int) -> State:
 
 def give_back(state: State, name: str, job_id: int, lease_token: int) -> State:
     """Release the session's lock on the job, if it is still held for the attempt with this token (PS-LOCKS-2)."""
-    session = state.session(name)
-    return state.with_session(session._replace(locks=session.locks - {AdvisoryLock(job_id, lease_token)}))
+    session, lock = state.session(name), AdvisoryLock(job_id, lease_token)
+    return state.with_session(session._replace(locks=session.locks - {lock})) if lock in session.locks else state
 
 
 def forget_stale_refusals(state: State) -> State:

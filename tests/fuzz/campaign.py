@@ -1,4 +1,7 @@
-"""One store's part of a run: what was kept is played first, then each explorer in turn, until the time is over."""
+"""One store's part of a run: what was kept is played first, then each explorer in turn, until the time is over.
+
+Three explorers play each generated scenario; of the fourth Hypothesis draws scenario and schedule, and shrinks both.
+"""
 
 import logging
 import random
@@ -13,10 +16,12 @@ from typing import Final
 
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.playground import Playground
+from tests.harness.interleaving.drawing import require_drawn
 from tests.harness.interleaving.explorers import Bounds, by_luck, every_order, one_of_each
 from tests.harness.interleaving.failing import OURS, require
 from tests.harness.interleaving.generated import generated
 from tests.harness.interleaving.independence import TABLES
+from tests.harness.interleaving.judging import Judgement
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scheduler import Run, Scheduler, deviations, follow
 from tests.harness.interleaving.schedules import Schedule
@@ -24,6 +29,9 @@ from tests.harness.violation import Violation
 
 SCHEDULES_OF_ONE: Final = 20
 """A scenario is set up once for so many schedules of each explorer."""
+
+DRAWN: Final = 10
+"""So many scenarios are drawn, each with its schedule, after each that was generated."""
 
 ORDERS_MAX: Final = 60
 STEPS: Final = 30
@@ -171,6 +179,19 @@ class Campaign:
                     self._judge_all(explored, play(self._playground.scheduler), self._corpus.add)
         with self._explorer("in order"):
             self._playground.scheduler.forget(scenario)
+        if not self._is_late(until) and self._goes_on:
+            self._draw(source.randrange(2**32))
+
+    def _draw(self, seed: int) -> None:
+        playground = self._playground
+        with self._explorer("drawn") as explored:
+
+            def tell(run: Run, judged: Judgement) -> None:
+                self._count(explored, run, judged)
+                if judged.verdict == "holds":
+                    explored.new += self._corpus.add(run)
+
+            require_drawn(playground.scheduler, playground.judge, self._failures, seed, examples=DRAWN, tell=tell)
 
     def _orders(self, scheduler: Scheduler, scenario: Scenario) -> Iterator[Run]:
         table = TABLES.get(self.part.store)
@@ -201,11 +222,14 @@ class Campaign:
     def _judge_all(self, explored: Explored, runs: Iterator[Run], keep: Callable[[Run], bool]) -> None:
         playground = self._playground
         for run in runs:
-            explored.schedules += 1
-            explored.steps += len(run.steps)
-            explored.waits += run.waits
-            explored.excused += require(playground.scheduler, playground.judge, run, self._failures).excused
+            self._count(explored, run, require(playground.scheduler, playground.judge, run, self._failures))
             explored.new += keep(run)
+
+    def _count(self, explored: Explored, run: Run, judged: Judgement) -> None:
+        explored.schedules += 1
+        explored.steps += len(run.steps)
+        explored.waits += run.waits
+        explored.excused += judged.excused
 
 
 def _drawn(source: random.Random) -> list[tuple[int, int]]:

@@ -27,6 +27,8 @@ from tests.harness.temporary import use_memory
 CERTIFICATE: Final = pytest.StashKey[Certificate]()
 STEPS_LEAST: Final = 200
 STATEFUL: Final = "stateful"
+FIXED: Final = frozenset({"ci", "mutants"})
+"""The Hypothesis profiles that draw the same each time."""
 LAYER_ORDER: Final = ("model", "stateful", "interleaved", "regressions", "processes")
 """The directories of the layers, from the top down; all other tests come first."""
 _STARTED: Final = pytest.StashKey[float]()
@@ -73,21 +75,28 @@ def _steps(text: str) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose a seed if none is given, so that the certificate can name it. Some profiles have a fixed one."""
+    """Choose a seed if none is given, so that the certificate can name it. Some profiles have a fixed one.
+
+    Hypothesis is told of a seed only that was given: with one it looks at no example that failed before.
+    """
     use_memory()
     if config.option.seed is not None:
         config.option.hypothesis_seed = config.option.seed
-    if shares.is_share(config):
-        config.option.hypothesis_seed = shares.told_seed(config)
-    elif config.option.hypothesis_seed is None:
-        fixed = os.environ.get("HYPOTHESIS_PROFILE") in {"ci", "mutants"}
-        config.option.hypothesis_seed = 0 if fixed else random.SystemRandom().randint(1, 2**32)
+    elif config.option.hypothesis_seed is None and os.environ.get("HYPOTHESIS_PROFILE") in FIXED:
+        config.option.hypothesis_seed = 0
     config.stash[_STARTED] = time.monotonic()
-    config.stash[CERTIFICATE] = Certificate(seed=int(config.option.hypothesis_seed))
+    config.stash[CERTIFICATE] = Certificate(seed=_seed(config))
     config.stash[_PASSED] = set()
     config.stash[_FAILED] = {}
     if not shares.is_share(config):
         config.pluginmanager.register(_Judge(config))
+
+
+def _seed(config: pytest.Config) -> int:
+    if shares.is_share(config):
+        return shares.told_seed(config)
+    given = config.option.hypothesis_seed
+    return random.SystemRandom().randint(1, 2**32) if given is None else int(given)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

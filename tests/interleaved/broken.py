@@ -4,6 +4,7 @@
 `OTHERS` need no preemption, but a fault, a lock that somebody keeps, or the look at what a session has at the end.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -102,6 +103,27 @@ def _has_not_ended(row: JobRow, _named: dict[str, Any]) -> bool:
 
 def _looks_at_the_token(call: str, statement: str) -> LooksFirst:
     return LooksFirst(call, Turn(statement, _HELD, _RUNNING), _is_current)
+
+
+_RESULT_ONLY: Final = Statement(
+    "result_only",
+    "UPDATE prompt_studio_job_queue SET result = %(result)s, revision = revision + 1 WHERE id = %(job_id)s",
+)
+
+
+def _keeps_the_result_of_the_late(database: PromptStudioDatabase) -> None:
+    """Whoever has lost the lease is told so, and its result is kept all the same, since it was paid for."""
+    store, complete = _inside(database), database.complete_job
+
+    def call(job_id: int, *, lease_token: int, result: Any = None) -> Any:  # noqa: ANN401 - as the one that it replaces
+        outcome = complete(job_id, lease_token=lease_token, result=result)
+        if not outcome:
+            session = store._sessions.current()
+            with session.transaction():
+                session.run(_RESULT_ONLY, {"job_id": job_id, "result": json.dumps(result)})
+        return outcome
+
+    vars(database)["complete_job"] = call
 
 
 def _records_after_a_look(database: PromptStudioDatabase) -> None:
@@ -460,6 +482,14 @@ OTHERS: Final = (
         scenario="lose the session, and go on",
         location=WITHOUT_LOCKS,
         names=ERROR,
+    ),
+    Interleaved(
+        name="keeps the result of one who has lost the lease",
+        bug="the state is fenced, and the result is not: a late completer's is kept beside the next holder's state",
+        besides=_keeps_the_result_of_the_late,
+        scenario="complete, reclaim",
+        location=WITH_LOCKS,
+        names=frozenset({"INV-RESULT-FENCED"}),
     ),
     Interleaved(
         name="a completion asks for no token",

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pytest
 
@@ -23,27 +23,18 @@ from tests.harness.locations import LOCATIONS, Location
 from tests.harness.plugin import CERTIFICATE
 from tests.harness.processes import Pool
 from tests.harness.progress import Progress
+from tests.interleaved.selection import select
 
 WORKERS = 3
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the stores and scenarios that were not asked for."""
-    left_out = [item for item in items if not _asked_for(item, config.option)]
+    chosen = select(items, config.option)
+    left_out = [item for item in items if item not in chosen]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
-def _asked_for(item: pytest.Item, option: Any) -> bool:  # noqa: ANN401 - argparse's own
-    if item.get_closest_marker("interleaved") is None:
-        return True
-    params = getattr(getattr(item, "callspec", None), "params", {})
-    names = {"store": params.get("ground", params.get("location")), "scenario": params.get("scenario")}
-    return all(
-        not getattr(option, kind) or (named is not None and getattr(option, kind) in named.name)
-        for kind, named in names.items()
-    )
+        items[:] = chosen
 
 
 Tell = Callable[[str], None]

@@ -5,6 +5,7 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis.database import InMemoryExampleDatabase
 
 from prompt_studio_model.state import State
 from tests.harness.broken_stores import BrokenStore, Turn
@@ -40,6 +42,7 @@ SCHEDULES_OF_ONE = 20
 """A scenario is set up once for so many schedules of it."""
 
 EXAMPLES = 60
+SEED = 1
 KEEPS_THE_TOKEN = Turn("acquire_best_job", r"lease_token = lease_token \+ 1,", "lease_token = lease_token,")
 
 
@@ -49,7 +52,7 @@ def test_generated_scenarios_hold(
     scheduler: Scheduler, holds: Holds, layer: InterleavedLayer, tell: Tell, request: pytest.FixtureRequest
 ) -> None:
     wanted, depth = request.config.getoption("schedules"), request.config.getoption("depth")
-    seed = int(request.config.option.hypothesis_seed)
+    seed = request.config.stash[CERTIFICATE].seed
     source = random.Random(seed)  # noqa: S311 - the certificate names the seed
     bounds, found = Bounds(depth), Volume()
     layer.generated = found
@@ -196,6 +199,12 @@ def one_or_two_claims(name: str, choose: Chooser) -> Scenario:
     return Scenario(name, (job(),), lanes)
 
 
+def seldom_a_claim(name: str, choose: Chooser) -> Scenario:
+    """One claim, in few of all scenarios, and none in the smallest."""
+    move: Move = acquire("a") if choose(range(20)) == 19 else job()
+    return Scenario(name, (job(),), {"a": (move,)})
+
+
 def third_time_trouble(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let the third schedule end in trouble. The list has an item for each that was played."""
     play = scheduler.run
@@ -213,7 +222,7 @@ def third_time_trouble(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) ->
 
 class TestDrawnByHypothesis:
     def test_scenarios_hold(self, scheduler: Scheduler, judge: Judge, failures: Path) -> None:
-        require_drawn(scheduler, judge, failures, examples=EXAMPLES)
+        require_drawn(scheduler, judge, failures, SEED, examples=EXAMPLES)
 
     def test_what_does_not_hold_is_shrunk_and_kept(
         self, opened: Callable[[Location], AbstractContextManager[Ground]], pool: Pool[SessionWorker], tmp_path: Path
@@ -222,19 +231,49 @@ class TestDrawnByHypothesis:
             scheduler = Scheduler(pool, ground)
             judge = Judge(scheduler)
             with pytest.raises(Violation, match="--replay=") as caught:
-                require_drawn(scheduler, judge, tmp_path, examples=EXAMPLES, generate=one_or_two_claims)
+                require_drawn(scheduler, judge, tmp_path, SEED, examples=EXAMPLES, generate=one_or_two_claims)
             (path,) = tmp_path.glob("*.json")
             kept = Schedule.read(path)
             assert kept.names == tuple(caught.value.names)
             assert list(kept.scenario.lanes) == ["a"]
             assert judge.judge(replay(scheduler, kept.scenario, kept)).names == kept.names
 
+    def test_what_failed_is_drawn_first_the_next_time(
+        self, opened: Callable[[Location], AbstractContextManager[Ground]], pool: Pool[SessionWorker], tmp_path: Path
+    ) -> None:
+        seen, failed_before = Counter[bool](), InMemoryExampleDatabase()
+        with opened(BrokenStore("a claim keeps the token", turns=(KEEPS_THE_TOKEN,)).at(SQLITE)) as ground:
+            scheduler = Scheduler(pool, ground)
+
+            def found(seed: int, examples: int) -> bool:
+                try:
+                    require_drawn(
+                        scheduler,
+                        Judge(scheduler),
+                        tmp_path,
+                        seed,
+                        examples=examples,
+                        generate=seldom_a_claim,
+                        tell=lambda _, judged: seen.update([judged.verdict == "holds"]),
+                        failed_before=failed_before,
+                    )
+                except Violation:
+                    return True
+                return False
+
+            assert not found(SEED, examples=1)
+            assert found(SEED, examples=10 * EXAMPLES)
+            assert seen[True] > 1
+            seen.clear()
+            assert found(SEED + 1, examples=1)
+            assert seen[True] == 0  # it was looked for among nothing else
+
     def test_trouble_is_no_example_and_nothing_is_played_after_it(
         self, scheduler: Scheduler, judge: Judge, failures: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         played = third_time_trouble(scheduler, monkeypatch)
         with pytest.raises(Trouble, match="a worker died"):
-            require_drawn(scheduler, judge, failures, examples=EXAMPLES)
+            require_drawn(scheduler, judge, failures, SEED, examples=EXAMPLES)
         assert len(played) == 3
 
     def test_what_was_found_before_trouble_is_kept_as_it_is(
@@ -249,7 +288,7 @@ class TestDrawnByHypothesis:
             judge = Judge(scheduler)
             played = third_time_trouble(scheduler, monkeypatch)
             with pytest.raises(Violation, match=r"not shortened(?s:.*)--replay="):
-                require_drawn(scheduler, judge, tmp_path, examples=EXAMPLES, generate=one_or_two_claims)
+                require_drawn(scheduler, judge, tmp_path, SEED, examples=EXAMPLES, generate=one_or_two_claims)
             assert len(played) == 3
             assert len(list(tmp_path.glob("*.json"))) == 1
 

@@ -43,7 +43,7 @@ def layers(request: pytest.FixtureRequest) -> dict[str, ProcessesLayer]:
 @pytest.fixture(scope="session")
 def seed(request: pytest.FixtureRequest) -> str:
     """The seed of all dice, which the certificate names."""
-    return str(request.config.option.hypothesis_seed)
+    return str(request.config.stash[CERTIFICATE].seed)
 
 
 @pytest.fixture(scope="session")

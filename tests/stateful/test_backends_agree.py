@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -48,7 +48,7 @@ def test_generated_calls_have_one_answer(request: pytest.FixtureRequest, tmp_pat
 
     began = time.monotonic()
     run_state_machine_as_test(
-        Machine,
+        seed(certificate.seed)(Machine),
         settings=hypothesis_settings(
             max_examples=steps * 12 // 10 // STEPS_PER_EXAMPLE,
             stateful_step_count=STEPS_PER_EXAMPLE,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -79,7 +79,7 @@ def test_generated_calls_agree_with_the_model(
             return Lockstep(store.fresh(tmp_path, retention, PATIENCE_SECONDS), settings, layer.coverage)
 
     run_state_machine_as_test(
-        Machine,
+        seed(request.config.stash[CERTIFICATE].seed)(Machine),
         settings=hypothesis_settings(
             # A half of the steps for each retention, and a tenth more, since some examples end early.
             max_examples=request.config.option.steps * 11 // 20 // STEPS_PER_EXAMPLE,

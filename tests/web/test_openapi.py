@@ -39,7 +39,7 @@ def test_generated_requests_are_answered_as_described(
     database: PromptStudioDatabase, request: pytest.FixtureRequest
 ) -> None:
     app = create_app(database, Users(TOKENS))
-    told = asked(app, EXAMPLES, int(request.config.option.hypothesis_seed))
+    told = asked(app, EXAMPLES, request.config.stash[CERTIFICATE].seed)
     statuses = {status for _, status in told.answers}
     assert {path for path, _ in told.answers} == {path.removeprefix(PREFIX) for path in app.openapi()["paths"]}
     assert {200, 201, 422} <= statuses  # so few requests meet the others by luck only
@@ -53,7 +53,7 @@ def test_thousands_of_requests_are_answered_as_described(
     database: PromptStudioDatabase, request: pytest.FixtureRequest
 ) -> None:
     app = create_app(database, Users(TOKENS))
-    told = asked(app, MANY, int(request.config.option.hypothesis_seed))
+    told = asked(app, MANY, request.config.stash[CERTIFICATE].seed)
     statuses = Counter[int]()
     for (_, status), count in told.answers.items():
         statuses[status] += count

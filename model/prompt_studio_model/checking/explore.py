@@ -110,18 +110,21 @@ def _next_layer(
     world: World[State, Action, Answer, Seen], found: Exploration[State, Action, Answer], layer: list[State]
 ) -> list[State]:
     reached = []
-    hoped = [promise for promise in world.promises if promise.expectation == "sometimes"]
+    hoped = [(promise.id, promise.predicate) for promise in world.promises if promise.expectation == "sometimes"]
+    demanded = [promise for promise in world.promises if promise.expectation == "always"]
     for before in layer:
         for action in world.actions(before):
             for after, answer in world.successors(before, action):
                 found.transitions += 1
                 step = Step(before, action, answer, after)
                 seen = world.observe(before, action, answer, after)
-                found.broken = violated(seen, world.promises)
+                found.broken = violated(seen, demanded)
                 if found.broken:
                     found.counterexample = [*found.path_to(before), step]
                     return []
-                found.witnessed.update(promise.id for promise in hoped if promise.predicate(seen))
+                for name, met in hoped:
+                    if met(seen):
+                        found.witnessed[name] += 1
                 found.first_seen.setdefault(world.label(seen), step)
                 if after not in found.parents and world.within(after):
                     found.parents[after] = step

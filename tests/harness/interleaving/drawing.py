@@ -6,10 +6,11 @@ Only what the store did wrong is shrunk. What went wrong here is no example of a
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.database import ExampleDatabase
 
 from tests.harness.interleaving.failing import OURS, keep, require
 from tests.harness.interleaving.generated import Chooser, generate
@@ -28,17 +29,28 @@ OTHERS_MAX: Final = 3
 Generate = Callable[[str, Chooser], Scenario]
 
 
-def require_drawn(
-    scheduler: Scheduler, judge: Judge, directory: Path, *, examples: int, generate: Generate = generate
+def require_drawn(  # noqa: PLR0913 - what is drawn, where it is played, where it is kept
+    scheduler: Scheduler,
+    judge: Judge,
+    directory: Path,
+    drawn_from: int,
+    *,
+    examples: int,
+    generate: Generate = generate,
+    tell: Callable[[Run, Judgement], object] = lambda _run, _judged: None,
+    failed_before: ExampleDatabase | None = None,
 ) -> None:
-    """Play so many examples; the smallest that does not hold is shortened and kept in this directory.
+    """Play so many examples, those that failed before first; the smallest that does not hold is shortened and kept.
 
     Args:
         scheduler: who plays them.
         judge: who judges them.
         directory: where the schedule goes that does not hold.
+        drawn_from: the seed.
         examples: how many, unless one does not hold.
         generate: makes a scenario of choices.
+        tell: of each that was played and judged.
+        failed_before: where what fails is kept, and looked for; where Hypothesis keeps everything if it is None.
 
     Raises:
         Violation: one does not hold.
@@ -46,8 +58,10 @@ def require_drawn(
     """
     failing: list[tuple[Run, Judgement]] = []
     troubles: list[Exception] = []
+    kept: dict[str, Any] = {} if failed_before is None else {"database": failed_before, "derandomize": False}
 
-    @settings(max_examples=examples)
+    @settings(max_examples=examples, **kept)  # above the seed, which alone would look at nothing that failed before
+    @seed(drawn_from)
     @given(
         st.data(),
         st.lists(st.tuples(st.integers(0, STEPS), st.integers(1, OTHERS_MAX)), max_size=DEVIATIONS_MAX),
@@ -60,6 +74,7 @@ def require_drawn(
             run = scheduler.run(scenario, deviations(points))
             judged = judge.judge(run)
             assert judged.verdict != "inconclusive", judged.why
+            tell(run, judged)
             scheduler.forget(scenario)
         except OURS as trouble:
             troubles.append(trouble)
@@ -74,7 +89,10 @@ def require_drawn(
         if failing and troubles:
             raise _not_shortened(failing[0], scheduler.location, directory) from error
         if failing:
-            require(scheduler, judge, failing[0][0], directory)
+            try:
+                require(scheduler, judge, failing[0][0], directory)
+            finally:
+                scheduler.forget(failing[0][0].scenario)
         raise
     if troubles:
         raise troubles[0]

@@ -6,10 +6,11 @@ chooses by the million. Calls name jobs and tokens that the setup made, or what 
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 from prompt_studio_model import operations as op
-from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario
+from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario, signed
 from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, NOBODY, STOPPED, acquire, job, once
 
 Item = TypeVar("Item")
@@ -69,6 +70,8 @@ def _by_operator(session: str, choose: Chooser) -> tuple[Move, ...]:
                 op.Retry(**named),
                 op.UpdateStatus(status="queued", **named),
                 op.UpdateStatus(status="completed", **named),
+                op.UpdateStatus(status="failed", **named),
+                op.UpdateStatus(status="cancelled", **named),
                 op.UpdateStatus(status="processing", owner=session, lease=LEASE, **named),
                 op.Renew(owner="old", lease=LEASE, **named),
                 op.Cleanup(session=session, age=0),
@@ -89,7 +92,8 @@ def _on_keys(session: str, choose: Chooser) -> tuple[Move, ...]:
 def _create(session: str, choose: Chooser) -> tuple[Move, ...]:
     made = job(priority=choose((5, 9)))
     kind = choose(("evaluation", "generation"))
-    return (op.Create(session=session, request=made.request, priority=made.priority, job_type=kind),)
+    later = choose((None, None, None, LEASE, LEASE + 1))
+    return (replace(made, session=session, job_type=kind, available_at=later),)
 
 
 def _create_once(session: str, choose: Chooser) -> tuple[Move, ...]:
@@ -122,7 +126,7 @@ def generate(name: str, choose: Chooser) -> Scenario:
         lanes["time"] = (op.Tick(milliseconds=choose(TICKS)),)
     elif choose((False, True)):
         lanes["fate"] = choose((*(STOPPED,) * STOPS, (Kill("a"),), (CutOff("a"),)))
-    return Scenario(name, tuple(setup), lanes)
+    return signed(Scenario(name, tuple(setup), lanes))
 
 
 def generated(seed: int) -> Scenario:

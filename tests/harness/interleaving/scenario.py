@@ -1,8 +1,9 @@
 """What is to be interleaved, as data: calls in lanes. It deliberately says nothing of their order between lanes."""
 
+import json
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Job, Scope
@@ -113,6 +114,40 @@ class Scenario:
     def sessions(self) -> list[str]:
         """The lanes that need a process."""
         return [name for name, moves in self.lanes.items() if any(not happens(move) for move in moves)]
+
+
+RESULT: Final = "result"
+ERROR: Final = "error"
+WRITTEN: Final[dict[tuple[type, object], str]] = {
+    (op.Complete, None): RESULT,
+    (op.Fail, None): ERROR,
+    (op.Retry, None): ERROR,
+    (op.Cancel, None): ERROR,
+    (op.UpdateStatus, "completed"): RESULT,
+    (op.UpdateStatus, "failed"): ERROR,
+    (op.UpdateStatus, "cancelled"): ERROR,
+}
+"""What a call leaves in the row besides its state, by the call and the status that it names."""
+
+
+def signed(scenario: Scenario) -> Scenario:
+    """The same, in which each call leaves its lane's name in what it writes: whose it is can be told afterwards."""
+    lanes = {name: tuple(_signed(move, name) for move in moves) for name, moves in scenario.lanes.items()}
+    return replace(scenario, lanes=lanes)
+
+
+def _signed(move: Move, lane: str) -> Move:
+    call = move.call if isinstance(move, Mine) else type(move)
+    status = move.more.get("status") if isinstance(move, Mine) else getattr(move, "status", None)
+    written = WRITTEN.get((call, status))
+    if written is None:
+        return move
+    value = json.dumps(lane) if written == RESULT else lane
+    if isinstance(move, Mine):
+        return replace(move, more={**move.more, written: value})
+    assert isinstance(move, op.Complete | op.Fail | op.Retry | op.Cancel | op.UpdateStatus)
+    changes: dict[str, Any] = {written: value}
+    return replace(move, **changes)
 
 
 def happens(move: Move) -> bool:

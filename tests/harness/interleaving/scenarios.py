@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Scope
-from tests.harness.interleaving.scenario import Continue, CutOff, Kill, Mine, Scenario, Stop
+from tests.harness.interleaving.scenario import Continue, CutOff, Kill, Mine, Scenario, Stop, signed
 
 LEASE: Final = 1_000
 REQUEST: Final = (1, None, "{}", "client")
@@ -43,7 +43,7 @@ FAILED: Final = (*LEASED, op.Fail(retryable=False, **TOKEN))
 STOPPED: Final = (Stop("a"), op.Tick(milliseconds=LEASE), Continue("a"))
 """The process of lane a stands still until its lease is over."""
 
-TWO_SESSIONS: Final = (
+_TWO_SESSIONS: Final = (
     Scenario("acquire, acquire", (job(),), {"a": (acquire("a"),), "b": (acquire("b"),)}),
     Scenario("acquire, acquire, two jobs", (job(), job()), {"a": (acquire("a"),), "b": (acquire("b"),)}),
     Scenario("two reclaim", EXPIRED, {"a": (acquire("a"),), "b": (acquire("b"),)}),
@@ -103,6 +103,11 @@ TWO_SESSIONS: Final = (
         "cancel, retry",
         FAILED,
         {"a": (op.Cancel(session="a", job_id=1),), "b": (op.Retry(session="b", job_id=1),)},
+    ),
+    Scenario(
+        "acquire, while a better one becomes available",
+        (job(), op.Create(request=REQUEST, priority=9, available_at=1)),
+        {"a": (acquire("a"),), "b": (acquire("b"),), "time": (TICK,)},
     ),
     Scenario("cancel, acquire", (job(),), {"a": (op.Cancel(session="a", job_id=1),), "b": (acquire("b"),)}),
     Scenario(
@@ -261,7 +266,7 @@ TWO_SESSIONS: Final = (
         {"a": (once("a"), once("a")), "b": (once("b"),), "fate": (Kill("a"),)},
     ),
 )
-THREE_SESSIONS: Final = (
+_THREE_SESSIONS: Final = (
     Scenario("three acquire", (job(),), {name: (acquire(name),) for name in ("a", "b", "c")}),
     Scenario("three acquire two jobs", (job(), job()), {name: (acquire(name),) for name in ("a", "b", "c")}),
     Scenario(
@@ -294,9 +299,12 @@ THREE_SESSIONS: Final = (
     ),
 )
 
+TWO_SESSIONS: Final = tuple(map(signed, _TWO_SESSIONS))
+THREE_SESSIONS: Final = tuple(map(signed, _THREE_SESSIONS))
+
 
 def _killed(name: str, setup: tuple[op.Invocation, ...], call: op.Invocation) -> Scenario:
-    return Scenario(f"{name}, be killed, {name}", setup, {"a": (call, call), "fate": (Kill("a"),)})
+    return signed(Scenario(f"{name}, be killed, {name}", setup, {"a": (call, call), "fate": (Kill("a"),)}))
 
 
 KILLED: Final = (
