@@ -86,7 +86,27 @@ def is_refused_for_its_body(answer: Any) -> bool:  # noqa: ANN401 - the same
     return answer.status_code == httpx2.codes.BAD_REQUEST and ": it must " not in answer.json()["detail"]
 
 
-def asked(app: FastAPI, examples: int, source: int, *, only: str = "") -> Told:
+BOTH: Final = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How requests are drawn.
+
+    Attributes:
+        examples: how many of each sort.
+        source: the seed.
+        modes: what is allowed, what is not, or both.
+        shrinks: whether the smallest wrong one is looked for, which takes longer than to find one.
+    """
+
+    examples: int
+    source: int
+    modes: tuple[GenerationMode, ...] = BOTH
+    shrinks: bool = True
+
+
+def asked(app: FastAPI, drawing: Drawing, *, only: str = "") -> Told:
     """Ask each operation so often, with data that is allowed and data that is not, for a user that there is.
 
     `only`: those that have this in their paths.
@@ -103,8 +123,8 @@ def asked(app: FastAPI, examples: int, source: int, *, only: str = "") -> Told:
         operation = cast("Any", result).ok()
         if only not in operation.path:
             continue
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            _ask(operation, mode, (examples, source), there, told)
+        for mode in drawing.modes:
+            _ask(operation, mode, drawing, there, told)
     return told
 
 
@@ -120,21 +140,20 @@ def _of_somebody(description: dict[str, Any]) -> dict[str, Any]:
 def _ask(
     operation: Any,  # noqa: ANN401 - schemathesis' own
     mode: GenerationMode,
-    drawn: tuple[int, int],
+    drawing: Drawing,
     there: Ids,
     told: Told,
 ) -> None:
-    examples, source = drawn
     headers = {"Authorization": f"Bearer {next(iter(TOKENS))}"}
     path = operation.path.removeprefix(PREFIX)
     right = _rightness(operation)
 
-    @seed(source)
+    @seed(drawing.source)
     @settings(
-        max_examples=examples,
+        max_examples=drawing.examples,
         deadline=None,
         database=None,
-        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if drawing.shrinks else [])],
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode), of_what_is_there=booleans())

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
+from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 
 from prompt_studio import PromptStudioDatabase
@@ -16,7 +17,7 @@ from prompt_studio.web.schemas import PromptCreate
 from tests.harness.locations import LOCATIONS
 from tests.harness.plugin import CERTIFICATE
 from tests.web.conftest import PREFIX, TOKENS
-from tests.web.generated_requests import asked
+from tests.web.generated_requests import Drawing, asked
 
 pytestmark = [pytest.mark.conformance, pytest.mark.verifies("PS-HTTP-5")]
 
@@ -25,6 +26,7 @@ MANY = 200
 REQUESTS_MIN = 5_000
 FIRST_REFUSAL = 400
 NOBODY = 401
+WRONG = (GenerationMode.NEGATIVE,)
 CREATES = {"/projects", "/projects/", "/prompts/create", "/optimizations/create", "/optimizations"}
 TAKING_NOTHING = {"/health", "/metrics", "/optimizations/strategies"}
 IDS = ("project_id", "prompt_id", "optimization_id", "job_id")
@@ -39,7 +41,7 @@ def test_generated_requests_are_answered_as_described(
     database: PromptStudioDatabase, request: pytest.FixtureRequest
 ) -> None:
     app = create_app(database, Users(TOKENS))
-    told = asked(app, EXAMPLES, request.config.stash[CERTIFICATE].seed)
+    told = asked(app, Drawing(EXAMPLES, request.config.stash[CERTIFICATE].seed))
     statuses = {status for _, status in told.answers}
     assert {path for path, _ in told.answers} == {path.removeprefix(PREFIX) for path in app.openapi()["paths"]}
     assert {200, 201, 422} <= statuses  # so few requests meet the others by luck only
@@ -53,7 +55,7 @@ def test_thousands_of_requests_are_answered_as_described(
     database: PromptStudioDatabase, request: pytest.FixtureRequest
 ) -> None:
     app = create_app(database, Users(TOKENS))
-    told = asked(app, MANY, request.config.stash[CERTIFICATE].seed)
+    told = asked(app, Drawing(MANY, request.config.stash[CERTIFICATE].seed))
     statuses = Counter[int]()
     for (_, status), count in told.answers.items():
         statuses[status] += count
@@ -125,7 +127,7 @@ def test_an_answer_that_is_not_described_is_found(database: PromptStudioDatabase
         raise ProblemError(418, f"{number} is a teapot")
 
     with pytest.raises(FailureGroup, match="distinct failure"):
-        asked(app, 1, 1, only="surprise")
+        asked(app, Drawing(1, 1), only="surprise")
 
 
 @pytest.mark.untraced
@@ -139,7 +141,7 @@ def test_a_request_that_is_allowed_and_refused_is_found(database: PromptStudioDa
         raise ProblemError(422, f"{number} is no number of today")
 
     with pytest.raises(AssertionError, match=r"refused what its description allows: GET .*/surprise: 422"):
-        asked(app, 1, 1, only="surprise")
+        asked(app, Drawing(1, 1), only="surprise")
 
 
 @pytest.mark.untraced
@@ -154,7 +156,7 @@ def test_a_request_that_is_not_allowed_and_taken_is_found(database: PromptStudio
         """Whatever the number is."""
 
     with pytest.raises(FailureGroup, match="distinct failure") as found:
-        asked(app, EXAMPLES, 1, only="surprise")
+        asked(app, Drawing(EXAMPLES, 1), only="surprise")
     assert "Invalid data should have been rejected" in str(found.value.exceptions)
 
 
@@ -179,7 +181,7 @@ def test_one_field_of_a_body_that_is_not_looked_at_is_found(
 ) -> None:
     monkeypatch.setattr(prompts, "PromptCreate", lax)
     with pytest.raises((AssertionError, FailureGroup, ExceptionGroup)) as found:
-        asked(create_app(database, Users(TOKENS)), MANY, 1, only="/prompts/create")
+        asked(create_app(database, Users(TOKENS)), Drawing(MANY, 1, WRONG, shrinks=False), only="/prompts/create")
     told = str(getattr(found.value, "exceptions", found.value))
     assert "did not refuse a wrong body for what it is" in told or "Invalid data should have been rejected" in told
 
