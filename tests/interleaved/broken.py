@@ -248,6 +248,35 @@ def _never_loses_patience(database: PromptStudioDatabase) -> None:
 # Stores that trust a session or a transaction too much.
 
 
+def _creates_again(database: PromptStudioDatabase) -> None:
+    """Nobody knows whether a COMMIT was done whose answer is lost: it is taken for not done."""
+    create = database.create_job
+
+    def again(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as the one that it replaces
+        try:
+            return create(*arguments, **named)
+        except StoreUnavailable:
+            return create(*arguments, **named)
+
+    vars(database)["create_job"] = again
+
+
+_READ: Final = Statement("read", "SELECT id FROM prompt_studio_job_queue")
+
+
+def _leaves_a_transaction(database: PromptStudioDatabase) -> None:
+    """A look that is no part of the call begins a transaction, which nobody ends."""
+    store, complete = _inside(database), database.complete_job
+
+    def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as the one that it replaces
+        outcome = complete(*arguments, **named)
+        store._sessions.current().run(Statement("begin", "BEGIN"))
+        store._sessions.current().run(_READ)
+        return outcome
+
+    vars(database)["complete_job"] = call
+
+
 def _begins_without_a_lock(database: PromptStudioDatabase) -> None:
     """A transaction that will write begins as one that reads: at its first write another may have the file."""
     store = _inside(database)
@@ -482,6 +511,22 @@ OTHERS: Final = (
         scenario="lose the session, and go on",
         location=WITHOUT_LOCKS,
         names=ERROR,
+    ),
+    Interleaved(
+        name="creates again when it does not know",
+        bug="a connection fails at COMMIT, the client tries again, and the job is there twice",
+        besides=_creates_again,
+        scenario="create, lose an answer, create",
+        location=WITHOUT_LOCKS,
+        names=WRONG,
+    ),
+    Interleaved(
+        name="leaves a transaction open",
+        bug="idle in transaction: rows stay locked, and dead ones cannot be removed",
+        besides=_leaves_a_transaction,
+        scenario="complete, reclaim",
+        location=WITHOUT_LOCKS,
+        names=frozenset({"open transaction"}),
     ),
     Interleaved(
         name="keeps the result of one who has lost the lease",

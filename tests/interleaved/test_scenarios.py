@@ -16,9 +16,10 @@ from tests.harness.interleaving.explorers import Bounds, by_luck, every_order, o
 from tests.harness.interleaving.independence import TABLES
 from tests.harness.interleaving.outcomes import outcome_of
 from tests.harness.interleaving.scenario import Scenario, happens
-from tests.harness.interleaving.scenarios import KILLED, REDUCED, SCENARIOS, TWO_SESSIONS, WHOLE, ends_processes
+from tests.harness.interleaving.scenarios import KILLED, LOST, REDUCED, SCENARIOS, TWO_SESSIONS, WHOLE, ends_processes
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler
 from tests.harness.interleaving.schedules import DivergedError
+from tests.harness.locations import SQLITE
 from tests.harness.plugin import CERTIFICATE
 from tests.interleaved.conftest import Holds, Tell
 
@@ -35,7 +36,7 @@ def named(scenario: Scenario) -> str:
     return scenario.name.replace(", ", "-").replace(" ", "_")
 
 
-SAMPLED = [scenario for scenario in SCENARIOS if scenario not in (*WHOLE, *REDUCED, *KILLED)]
+SAMPLED = [scenario for scenario in SCENARIOS if scenario not in (*WHOLE, *REDUCED, *KILLED, *LOST)]
 KILLED_EACH_TIME, KILLED_BESIDES = KILLED[:2], KILLED[2:]
 
 
@@ -105,6 +106,21 @@ def test_a_kill_at_each_gate_loses_nothing(scheduler: Scheduler, holds: Holds, s
     assert lost > 1
     if scenario is KILLED[0]:  # it was killed before it did anything, and after it had done all but tell
         assert {"applied", "already"} <= told
+
+
+@pytest.mark.verifies("PS-FAULTS-1", "INV-NOTHING-LOST", "INV-REPLAY-SAFE")
+@pytest.mark.parametrize("scenario", LOST, ids=named)
+def test_a_lost_answer_loses_nothing_else(scheduler: Scheduler, holds: Holds, scenario: Scenario) -> None:
+    lost, unknown = set(), 0
+    for run in every_order(scheduler, scenario):
+        holds(run)
+        lost |= {step.what.split(",")[0] for step in run.steps if step.what.endswith("answer is lost")}
+        unknown += any(isinstance(event, Lost) for event in run.events)
+    if scheduler.location == SQLITE.name:  # nobody answers there
+        assert not lost
+    else:
+        assert len(lost) > 0
+        assert unknown > 0
 
 
 @pytest.mark.soak

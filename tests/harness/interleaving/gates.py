@@ -23,9 +23,12 @@ from psycopg import _connection_base, _cursor_base
 
 from tests.harness.processes import End
 
-STATEMENT, INSIDE, WAITS = "statement", "inside", "waits"
+STATEMENT, INSIDE, WAITS, LOST = "statement", "inside", "waits", "lost"
 ANSWER: Final = "answer"
 """What is done at the last gate of a call that may be cut off: nothing but to tell what was done."""
+
+GO_ON, LOSE = b"", b"lose"
+"""What a gate is told: go on; or go on, and then hear nothing of what came of it."""
 
 NOTICE: Final = "prompt_studio_test_gate "
 """What the function inside of a statement says, followed by the number of the place."""
@@ -45,6 +48,8 @@ class Gate:
         self._wire: Any = wire
         self._thread: int | None = None
         self._busy = False
+        self.server_processes: Final[set[int]] = set()
+        """Those that have served this process."""
 
     @contextmanager
     def closed(self) -> Iterator[None]:
@@ -55,12 +60,24 @@ class Gate:
         finally:
             self._thread = None
 
-    def reach(self, statement: str, server_process: int = _NOTHING_SENT, job_id: int | None = None) -> None:
-        """Wait before a statement. `server_process`: where it will run."""
-        if self._thread == threading.get_ident():
-            busy, self._busy = self._busy, False
-            self._wire.send_bytes(marshal.dumps((STATEMENT, name_of(statement), server_process, job_id, busy)))
-            self._wire.recv_bytes()
+    def reach(self, statement: str, server_process: int = _NOTHING_SENT, job_id: int | None = None) -> bool:
+        """Wait before a statement; whether its answer is to be lost. `server_process`: where it will run."""
+        if self._thread != threading.get_ident():
+            return False
+        busy, self._busy = self._busy, False
+        self._wire.send_bytes(marshal.dumps((STATEMENT, name_of(statement), server_process, job_id, busy)))
+        return bool(self._wire.recv_bytes() == LOSE)
+
+    def lose(self, pgconn: Any) -> None:  # noqa: ANN401 - psycopg's own
+        """Lose what the server has just answered, and the connection with it.
+
+        Raises:
+            OperationalError: as psycopg says it of a connection that ended.
+        """
+        self._wire.send_bytes(marshal.dumps((LOST, "", pgconn.backend_pid, None, False)))
+        self._wire.recv_bytes()
+        pgconn.finish()
+        raise psycopg.OperationalError("the connection is lost, and the answer with it")
 
     def inside(self, place: int, server_process: int) -> None:
         """Say that a statement waits on its way; it is the scheduler who lets it go on."""
@@ -97,13 +114,19 @@ def _gate_psycopg(gate: Gate) -> None:
 
     def gated_run(self: Any, pgq: Any, **named: Any) -> Any:  # noqa: ANN401 - psycopg's own
         _listen(gate, self._conn)
-        gate.reach(pgq.query.decode(errors="replace"), self._pgconn.backend_pid, _job_id(pgq))
-        return (yield from run(self, pgq, **named))
+        loses = gate.reach(pgq.query.decode(errors="replace"), self._pgconn.backend_pid, _job_id(pgq))
+        answer = yield from run(self, pgq, **named)
+        if loses:
+            gate.lose(self._pgconn)
+        return answer
 
     def gated_command(self: Any, text: Any, *rest: Any, **named: Any) -> Any:  # noqa: ANN401 - psycopg's own
         said = text if isinstance(text, bytes) else str(text).encode()
-        gate.reach(said.decode(errors="replace"), self.pgconn.backend_pid)
-        return (yield from command(self, text, *rest, **named))
+        loses = gate.reach(said.decode(errors="replace"), self.pgconn.backend_pid)
+        answer = yield from command(self, text, *rest, **named)
+        if loses:
+            gate.lose(self.pgconn)
+        return answer
 
     def gated_copy(self: Any, statement: Any, *rest: Any, **named: Any) -> Any:  # noqa: ANN401 - psycopg's own
         gate.reach("COPY", self._pgconn.backend_pid)
@@ -116,6 +139,7 @@ def _gate_psycopg(gate: Gate) -> None:
 
 def _listen(gate: Gate, connection: Any) -> None:  # noqa: ANN401 - psycopg's own
     """Hear the notices of a connection, from its first statement on."""
+    gate.server_processes.add(connection.pgconn.backend_pid)
     if getattr(connection, "_gate", None) is gate:
         return
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 from prompt_studio_model import operations as op
-from tests.harness.interleaving.scenario import CutOff, Kill, Mine, Move, Scenario, signed
+from tests.harness.interleaving.scenario import CutOff, Kill, LoseAnswer, Mine, Move, Scenario, signed
 from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, NOBODY, STOPPED, acquire, job, once
 
 Item = TypeVar("Item")
@@ -125,7 +125,7 @@ def generate(name: str, choose: Chooser) -> Scenario:
     if choose((False, True)):
         lanes["time"] = (op.Tick(milliseconds=choose(TICKS)),)
     elif choose((False, True)):
-        lanes["fate"] = choose((*(STOPPED,) * STOPS, (Kill("a"),), (CutOff("a"),)))
+        lanes["fate"] = choose((*(STOPPED,) * STOPS, (Kill("a"),), (CutOff("a"),), (LoseAnswer("a"),)))
     return signed(Scenario(name, tuple(setup), lanes))
 
 

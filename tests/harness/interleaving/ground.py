@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
 import psycopg
 from psycopg.rows import dict_row
@@ -73,6 +73,18 @@ _INSIDE: Final = f"""
 """
 
 
+class Left(NamedTuple):
+    """What sessions have when all is quiet.
+
+    Attributes:
+        locks: each job that has an advisory lock, and of which server process.
+        transactions: the server processes in whose sessions a transaction is open; 0 is whoever has the file.
+    """
+
+    locks: frozenset[tuple[int, int]] = frozenset()
+    transactions: frozenset[int] = frozenset()
+
+
 class Ground(Protocol):
     """What the scheduler needs of a database."""
 
@@ -105,6 +117,9 @@ class Ground(Protocol):
     def locks(self) -> set[tuple[int, int]]:
         """Each job that has an advisory lock, and of which process."""
 
+    def left(self) -> Left:
+        """What sessions still have when everybody says that he has ended."""
+
     def guard(self, server_process: int) -> None:
         """From now on statements of this server process wait inside."""
 
@@ -125,6 +140,10 @@ _JOB_LOCKS: Final = f"""
     SELECT (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT) AS id, pid FROM pg_locks
     WHERE locktype = 'advisory' AND granted AND classid <> {_CLASS} AND objsubid = 1
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_LEFT: Final = f"""
+    SELECT id, pid FROM ({_JOB_LOCKS}) AS locked
+    UNION ALL SELECT NULL, pid FROM pg_locks WHERE locktype = 'virtualxid' AND pid <> pg_backend_pid()
 """
 _HELD: Final = """
     SELECT id, locks.pid FROM prompt_studio_job_queue AS job JOIN pg_locks AS locks
@@ -233,6 +252,17 @@ class SqliteGround:
     def locks(self) -> set[tuple[int, int]]:
         """There are none."""
         return set()
+
+    def left(self) -> Left:
+        """Somebody has the file if nobody else can write."""
+        try:
+            self._control.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            return Left(transactions=frozenset({0}))
+        self._control.execute("ROLLBACK")
+        return Left()
 
     def guard(self, server_process: int) -> None:
         """There is no server."""
@@ -343,6 +373,14 @@ class PostgresGround:
     def locks(self) -> set[tuple[int, int]]:
         """Each job that has an advisory lock, and of which process."""
         return {(row["id"], row["pid"]) for row in self._rows(_JOB_LOCKS)}
+
+    def left(self) -> Left:
+        """What sessions have when all is quiet."""
+        rows = self._rows(_LEFT)
+        return Left(
+            locks=frozenset((row["id"], row["pid"]) for row in rows if row["id"] is not None),
+            transactions=frozenset(row["pid"] for row in rows if row["id"] is None),
+        )
 
     def wait_for_locks(self, limit_seconds: float) -> None:
         """Wait until nobody has a job's advisory lock: a server process that is told to end still has its own.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from tests.harness.interleaving.scheduler import Step
+from tests.harness.interleaving.scheduler import KILL, Step
 
 Access = Literal["reads", "writes"]
 
@@ -59,7 +59,6 @@ _OPEN: Final = frozenset({"begin"})
 _CLOSE: Final = frozenset({"commit", "rollback"})
 _ENDED: Final = frozenset({"ready", "ended", "done"})
 """Where a lane comes to when its call has ended."""
-_KILL: Final = "kill "
 
 SQLITE_TABLE: Final = Table(
     outside={
@@ -134,8 +133,8 @@ class Reader:
         self._waiting -= {*step.enabled}
         woken = {name for name, _ in step.woken}
         ended = {name for name, phase in step.woken if phase in _ENDED}
-        if step.what.startswith(_KILL):
-            ended.add(step.what.removeprefix(_KILL))
+        if step.what.startswith(KILL):
+            ended.add(step.what.removeprefix(KILL))
         try:
             return self._of(lane, step, others_end=bool(ended))
         finally:

@@ -25,7 +25,7 @@ from prompt_studio_model.state import Settings, State
 from tests.harness.interleaving.diagram import diagram
 from tests.harness.interleaving.excuses import excuses
 from tests.harness.interleaving.job_moves import NO_EXCUSES, JobMoves
-from tests.harness.interleaving.scheduler import CUT_OFF, Run, Scheduler, follow
+from tests.harness.interleaving.scheduler import KILL, Run, Scheduler, follow
 from tests.harness.interleaving.session import Failed, Told
 from tests.harness.violation import Violation
 
@@ -36,6 +36,9 @@ CONFORMANCE: Final = "conformance"
 """No order of the calls explains the answers, or leaves such tables."""
 
 ERROR: Final = "unexpected error"
+UNFINISHED: Final = "open transaction"
+"""A call that ended has left one, with its row locks or its snapshot."""
+
 LOCKS: Final = "INV-LOCKS-MATCH"
 
 
@@ -107,6 +110,9 @@ class Judge:
             expected = "\n".join(f"  allowed: {state.jobs} {state.keys}" for state in found.finals)
             seen = f"the tables are as no order of the calls leaves them:\n  seen: {run.after.jobs} {run.after.keys}"
             return Judgement("violated", (CONFORMANCE,), f"{seen}\n{expected}\n{diagram(run)}")
+        if run.unfinished:
+            why = f"in sessions of {', '.join(sorted(run.unfinished))} a transaction is open after the last call"
+            return Judgement("violated", (UNFINISHED,), f"{why}\n{diagram(run)}")
         trouble = list(locks_trouble(run, tables))
         if trouble:
             return Judgement("violated", (LOCKS,), "\n".join([*trouble, diagram(run)]))
@@ -140,7 +146,7 @@ def unexpected_errors(run: Run) -> Iterator[Failed]:
             found_out[event.lane] = True
         elif isinstance(event, (Returned, Lost)):
             under_way = {lane: number for lane, number in under_way.items() if number != event.number}
-        elif isinstance(event.event, op.Crash) and run.steps[during].what.startswith(CUT_OFF):
+        elif isinstance(event.event, op.Crash) and not run.steps[during].what.startswith(KILL):
             found_out[event.event.session] = False
             excused |= {number for lane, number in under_way.items() if lane == event.event.session}
     for number, error in run.failures.items():

@@ -10,7 +10,7 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from prompt_studio_model.state import State
-from tests.harness.interleaving.ground import LIMIT_MILLISECONDS, Ground, Hold, waits_among
+from tests.harness.interleaving.ground import LIMIT_MILLISECONDS, Ground, Hold, Left, waits_among
 from tests.harness.interleaving.program_session import ProgramWorker
 from tests.harness.interleaving.programs import Programs
 from tests.harness.interleaving.scenario import Scenario
@@ -66,6 +66,10 @@ class _Plain:
     def locks(self) -> set[tuple[int, int]]:
         """There are no jobs."""
         return set()
+
+    def left(self) -> Left:
+        """Nothing: a program's connection is as good as closed at its end."""
+        return Left()
 
     def guard(self, server_process: int) -> None:
         """No statement waits inside."""

@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from tests.harness.interleaving.gates import Gate, GatedConnection
 from tests.harness.interleaving.scenario import Call
-from tests.harness.interleaving.session import Answer, Failed, Kept, Told
+from tests.harness.interleaving.session import Answer, Failed, Kept, Opened, Told
 from tests.harness.locations import Location
 from tests.harness.processes import Seat
 from tests.harness.shared_time import SharedTime
@@ -135,12 +135,12 @@ class ProgramWorker:
         self._session: _OnSqlite | _OnPostgres | None = None
         self._address = ""
 
-    def open(self, location: Location, address: str, time: SharedTime) -> bool:
+    def open(self, location: Location, address: str, time: SharedTime) -> Opened:
         """Connect. Programs know nothing of a queue, nor of its clock; no lock of theirs outlives them."""
         del location, time
         self.leave()
         self._address, self._session = address, _opened(address)
-        return False
+        return Opened()
 
     def leave(self) -> None:
         """Close what is open."""

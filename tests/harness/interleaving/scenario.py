@@ -41,6 +41,16 @@ class CutOff:
 
 
 @dataclass(frozen=True, slots=True)
+class LoseAnswer:
+    """The server does what the lane's next statement asks, and the lane is not told: its sessions are ended instead.
+
+    So it is not known of a commit whether it was done. Where there is no server nothing can be lost.
+    """
+
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The lane's process is stopped at its gate, until it is continued.
 
@@ -77,7 +87,7 @@ class Call(op.Invocation):
         return self.program.__name__
 
 
-Move = op.Invocation | Mine | Kill | CutOff | Stop | Continue
+Move = op.Invocation | Mine | Kill | CutOff | LoseAnswer | Stop | Continue
 """One move of a lane: a call of its session, or something that happens to the world (a tick, a kill, a stop)."""
 
 
@@ -89,13 +99,11 @@ class Scenario:
         name: for people, and in files.
         setup: the calls that bring the database there.
         lanes: the moves of each lane, in its order. Each lane with a call has a process and a session of its own.
-        needs: what a store must be capable of; without, the scenario is left out there.
     """
 
     name: str
     setup: tuple[op.Invocation, ...]
     lanes: dict[str, tuple[Move, ...]]
-    needs: Callable[[Any], bool] = lambda _capabilities: True
 
     def __post_init__(self) -> None:
         for moves in self.lanes.values():
@@ -152,7 +160,7 @@ def _signed(move: Move, lane: str) -> Move:
 
 def happens(move: Move) -> bool:
     """Whether a move happens to the world, and is no call."""
-    return isinstance(move, (op.Tick, Kill, CutOff, Stop, Continue))
+    return isinstance(move, (op.Tick, Kill, CutOff, LoseAnswer, Stop, Continue))
 
 
 KEY = Scope("prompt", "key", "ann")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Scope
-from tests.harness.interleaving.scenario import Continue, CutOff, Kill, Mine, Scenario, Stop, signed
+from tests.harness.interleaving.scenario import Continue, CutOff, Kill, LoseAnswer, Mine, Scenario, Stop, signed
 
 LEASE: Final = 1_000
 REQUEST: Final = (1, None, "{}", "client")
@@ -322,12 +322,26 @@ KILLED: Final = (
 )
 """A process is killed at each of its gates, and another one makes the same call again."""
 
-SCENARIOS: Final = (*TWO_SESSIONS, *THREE_SESSIONS, *KILLED)
+LOST: Final = tuple(
+    signed(Scenario(f"{name}, lose an answer, {name}", setup, {"a": (call, call), "fate": (LoseAnswer("a"),)}))
+    for name, setup, call in (
+        ("complete", LEASED, op.Complete(session="a", **TOKEN)),
+        ("create", (job(),), op.Create(session="a", request=REQUEST)),
+        ("create once", (), once("a")),
+        ("acquire", (job(), job()), acquire("a")),
+        ("record", (), op.Record(session="a", scope=ANN, entity_id=1)),
+        ("fail", LEASED, op.Fail(session="a", spread=500, **TOKEN)),
+        ("cancel", (job(),), op.Cancel(session="a", job_id=1)),
+    )
+)
+"""Of each statement the answer is lost, that of a COMMIT too, and the same process makes the same call again."""
+
+SCENARIOS: Final = (*TWO_SESSIONS, *THREE_SESSIONS, *KILLED, *LOST)
 
 
 def ends_processes(scenario: Scenario) -> bool:
     """Whether a process or a session is ended in it, which takes a hundred times as long as a schedule."""
-    return any(isinstance(move, Kill | CutOff) for moves in scenario.lanes.values() for move in moves)
+    return any(isinstance(move, Kill | CutOff | LoseAnswer) for moves in scenario.lanes.values() for move in moves)
 
 
 LONG: Final = frozenset(

@@ -16,10 +16,10 @@ from typing import Any, Final, Literal
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Event, Happened, History, Invoked, Lost, Returned
 from prompt_studio_model.state import Job, State
-from tests.harness.interleaving.gates import INSIDE, WAITS
+from tests.harness.interleaving.gates import ANSWER, GO_ON, INSIDE, LOSE, LOST, WAITS
 from tests.harness.interleaving.ground import PLACES, Ground, Hold
-from tests.harness.interleaving.scenario import Continue, CutOff, Kill, Mine, Move, Scenario, Stop, happens
-from tests.harness.interleaving.session import Answer, Failed, Kept, in_a_word
+from tests.harness.interleaving.scenario import Continue, CutOff, Kill, LoseAnswer, Mine, Move, Scenario, Stop, happens
+from tests.harness.interleaving.session import Answer, Failed, Kept, Opened, in_a_word
 from tests.harness.locations import Location
 from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
 
@@ -33,6 +33,7 @@ PROBE_SECONDS: Final = 0.0003
 
 STEPS_MAX: Final = 2_000
 CUT_OFF: Final = "cut off"
+KILL: Final = "kill "
 RELEASES: Final = frozenset({"commit", "rollback"})
 
 
@@ -93,6 +94,7 @@ class Run:
         kept: what each lane's session had then.
         unknown: what calls failed with of which nobody knows whether they were carried out, by their numbers.
         leaked: the jobs that somebody had locked when everybody had given back what it knew of.
+        unfinished: the lanes in whose sessions a transaction was open then.
         has_locks: whether the store takes advisory locks.
         snapshots: one before the first step and one after each, if they were asked for.
         tables: what programs left in tables of their own.
@@ -110,6 +112,7 @@ class Run:
     kept: dict[str, Kept] = field(default_factory=dict)
     unknown: dict[int, Failed] = field(default_factory=dict)
     leaked: frozenset[tuple[int, str]] = frozenset()
+    unfinished: frozenset[str] = frozenset()
     tables: Hashable = ()
 
     @property
@@ -148,6 +151,7 @@ class _Lane:
     processes: set[int] = field(default_factory=set)
     told_wait: bool = False
     was_cut_off: bool = False
+    loses: bool = False
     stopped: bool = False
     may_be_cut_off: bool = False
 
@@ -158,9 +162,8 @@ class Scheduler:
     def __init__(self, pool: Pool[Any], ground: Ground) -> None:
         self._pool = pool
         self._ground = ground
-        self._at_home: set[int] = set()
         self._lives: dict[int, int] = {}
-        self._locks = False
+        self._opened: dict[int, Opened] = {}
 
     @property
     def location(self) -> str:
@@ -176,8 +179,11 @@ class Scheduler:
         self, scenario: Scenario, choose: Choose, *, look: bool = False, tell: Callable[[Step], None] | None = None
     ) -> Run:
         """Play one schedule. `look`: at everything after each step, which takes time; `tell`: of each step."""
-        run = _Play(self._pool, self._ground, scenario, self._workers(scenario), look=look).run(choose, tell)
-        run.has_locks = self._locks
+        workers = self._workers(scenario)
+        opened = {lane: self._opened[number] for lane, number in workers.items()}
+        run = _Play(self._pool, self._ground, scenario, workers, opened, look=look).run(choose, tell)
+        run.has_locks = any(one.has_locks for one in opened.values())
+        self._opened |= {workers[lane]: one for lane, one in opened.items()}
         return run
 
     def forget(self, scenario: Scenario) -> None:
@@ -191,28 +197,44 @@ class Scheduler:
         for number in chosen.values():
             if self._lives.get(number) != self._pool.life(number):
                 self._lives[number] = self._pool.life(number)
-                self._locks = open_at(self._pool, number, self._ground)
+                self._opened[number] = open_at(self._pool, number, self._ground)
         return chosen
 
 
-def open_at(pool: Pool[Any], number: int, ground: Ground) -> bool:
-    """Let a worker open the database; whether it takes advisory locks there."""
+def open_at(pool: Pool[Any], number: int, ground: Ground) -> Opened:
+    """Let a worker open the database."""
     pool.ask(number, ground.worker.open, ground.location, ground.address_of_sessions(), ground.time)
-    return bool(pool.answer(number))
+    opened: Opened = pool.answer(number)
+    return opened
 
 
 class _Play:
     """One schedule."""
 
-    def __init__(
-        self, pool: Pool[Any], ground: Ground, scenario: Scenario, workers: dict[str, int], *, look: bool
+    def __init__(  # noqa: PLR0913 - all that a schedule is played with
+        self,
+        pool: Pool[Any],
+        ground: Ground,
+        scenario: Scenario,
+        workers: dict[str, int],
+        opened: dict[str, Opened],
+        *,
+        look: bool,
     ) -> None:
+        """`opened`: what each lane's worker has open; it is kept up to date."""
         self._look = look
         self._pool = pool
         self._ground = ground
+        self._opened = opened
         fated = {move.lane for moves in scenario.lanes.values() for move in moves if isinstance(move, Kill | CutOff)}
         self._lanes = {
-            name: _Lane(name, list(moves), workers.get(name), may_be_cut_off=name in fated)
+            name: _Lane(
+                name,
+                list(moves),
+                workers.get(name),
+                processes=set(opened[name].server_processes) if name in opened else set(),
+                may_be_cut_off=name in fated,
+            )
             for name, moves in scenario.lanes.items()
         }
         self._run = Run(scenario, ground.begin(scenario))
@@ -238,11 +260,19 @@ class _Play:
             if lane.worker is not None:
                 self._pool.ask(lane.worker, self._ground.worker.settle)
                 self._run.kept[lane.name] = self._pool.answer(lane.worker)
-        self._run.leaked = frozenset((job_id, self._names.get(one, "?")) for job_id, one in self._ground.locks())
+        left, names = self._ground.left(), self._names
+        self._run.leaked = frozenset((job_id, names.get(process, "?")) for job_id, process in left.locks)
+        ours = {0: "?", **names}  # others use the server, too
+        self._run.unfinished = frozenset(ours[process] for process in left.transactions if process in ours)
         for lane in self._lanes.values():
-            if lane.was_cut_off:  # the next schedule must not see that anything was ever lost
-                open_at(self._pool, self._number(lane), self._ground)
+            # The next schedule must not see that anything was ever lost, or left.
+            if lane.worker is not None and (lane.was_cut_off or self._run.unfinished):
+                self._open(lane)
         return self._run
+
+    def _open(self, lane: _Lane) -> None:
+        self._opened[lane.name] = open_at(self._pool, self._number(lane), self._ground)
+        lane.processes = set(self._opened[lane.name].server_processes)
 
     @property
     def _names(self) -> dict[int, str]:
@@ -299,7 +329,10 @@ class _Play:
             self._ground.let_go(lane.server_process, place)
         elif lane.phase == "gate":
             lane.phase = "running"
-            self._pool.ends(self._number(lane))[1].send_bytes(b"")
+            loses = lane.loses and lane.statement != ANSWER
+            if loses:
+                what, lane.loses = f"{what}, whose answer is lost", False
+            self._pool.ends(self._number(lane))[1].send_bytes(LOSE if loses else GO_ON)
         calls_before, call = lane.call, lane.operation
         self._settle()
         if what in RELEASES or lane.call != calls_before or lane.phase in {"ready", "ended"}:
@@ -328,9 +361,12 @@ class _Play:
             return f"tick {move.milliseconds}"
         if isinstance(move, Kill):
             self._kill(self._lanes[move.lane])
-            return f"kill {move.lane}"
-        assert isinstance(move, CutOff | Stop | Continue)
+            return f"{KILL}{move.lane}"
+        assert isinstance(move, CutOff | LoseAnswer | Stop | Continue)
         lane = self._lanes[move.lane]
+        if isinstance(move, LoseAnswer):
+            lane.loses = bool(lane.processes)
+            return f"lose what {move.lane} is answered next" if lane.loses else f"{move.lane} has no session"
         if isinstance(move, Stop):
             lane.stopped = True
             self._pool.stop(self._number(lane))
@@ -339,21 +375,25 @@ class _Play:
             lane.stopped = False
             self._pool.resume(self._number(lane))
             return f"continue {move.lane}"
+        if not lane.processes:
+            return f"{move.lane} has no session"
+        self._end_sessions(lane)
+        if lane.phase in {"inside", "blocked"}:
+            lane.phase = "running"
+        return f"{CUT_OFF} {move.lane}"
+
+    def _end_sessions(self, lane: _Lane) -> None:
         lane.was_cut_off = True
         self._ground.end_sessions(lane.processes)
         lane.processes.clear()
         self._seen(Happened(op.Crash(session=lane.name)))
-        if lane.phase in {"inside", "blocked"}:
-            lane.phase = "running"
-        return f"{CUT_OFF} {move.lane}"
 
     def _kill(self, lane: _Lane) -> None:
         number = self._number(lane)
         self._pool.kill(number)
         self._ground.end_sessions(lane.processes)
         self._pool.revive(number)
-        open_at(self._pool, number, self._ground)
-        lane.processes.clear()
+        self._open(lane)
         if lane.call is not None:
             self._seen(Lost(lane.call))
         self._seen(Happened(op.Crash(session=lane.name)))
@@ -429,8 +469,12 @@ class _Play:
         if kind == WAITS:
             lane.told_wait = True
             return
+        if kind == LOST:
+            self._end_sessions(lane)
+            self._pool.ends(self._number(lane))[1].send_bytes(GO_ON)
+            return
         lane.server_process = server_process
-        if server_process and server_process not in lane.processes:
+        if server_process:
             lane.processes.add(server_process)
             self._ground.guard(server_process)
         lane.statement = name

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Scope
-from tests.harness.interleaving.scenario import Call, Continue, CutOff, Kill, Mine, Move, Scenario, Stop
+from tests.harness.interleaving.scenario import Call, Continue, CutOff, Kill, LoseAnswer, Mine, Move, Scenario, Stop
 from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step, deviations, follow
 
 VERSION: Final = 2
@@ -90,7 +90,7 @@ def scenario_from_json(told: dict[str, Any], store: str = "") -> Scenario:
     return Scenario(told["name"], tuple(_move_from_json(call) for call in told["setup"]), lanes)
 
 
-_OURS: Final = (Mine, Kill, CutOff, Stop, Continue)
+_OURS: Final = (Mine, Kill, CutOff, LoseAnswer, Stop, Continue)
 MOVES: Final[dict[str, type[Any]]] = {
     kind.__name__: kind
     for kind in (*_OURS, *vars(op).values())

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol, cast
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast
 
 from prompt_studio_model import operations as op
 from tests.harness.adapter import Adapter, Database, DatabaseTrouble, RefusedByDatabase, Seen, VirtualClock
@@ -132,11 +132,23 @@ class OneSession:
         return Seen([], [], {})
 
 
+class Opened(NamedTuple):
+    """A database that a worker has opened.
+
+    Attributes:
+        has_locks: whether what is called there takes advisory locks that outlive a call.
+        server_processes: which serve it there, as far as there is a server.
+    """
+
+    has_locks: bool = False
+    server_processes: frozenset[int] = frozenset()
+
+
 class Worker(Protocol):
     """What the scheduler needs of a worker process, whatever its calls are."""
 
-    def open(self, location: Location, address: str, time: SharedTime) -> bool:
-        """Open the database; say whether what is called there takes advisory locks that outlive a call."""
+    def open(self, location: Location, address: str, time: SharedTime) -> Opened:
+        """Open the database."""
 
     def perform(self, invocation: Any, *, answer_waits: bool = False) -> Answer:  # noqa: ANN401 - of its own kind
         """Make a call, whose statements wait at the gate; and so does its answer, if it is to."""
@@ -160,14 +172,18 @@ class SessionWorker:
         self._database: Database | None = None
         self._adapter: SameIds | None = None
 
-    def open(self, location: Location, address: str, time: SharedTime) -> bool:
-        """Open the database, and let every connection that a call will need be made; say whether it takes locks."""
+    def open(self, location: Location, address: str, time: SharedTime) -> Opened:
+        """Open the database, and let every connection that a call will need be made."""
         self.leave()
+        self._gate.server_processes.clear()
         self._database = location.open(address, time, jitter=self._dice)
         self._database.get_job(1)
         self._kept()
         self.forget()
-        return bool(self._database.capabilities.advisory_locks)
+        return Opened(
+            has_locks=bool(self._database.capabilities.advisory_locks),
+            server_processes=frozenset(self._gate.server_processes),
+        )
 
     def leave(self) -> None:
         """Close what is open."""
