@@ -261,6 +261,25 @@ def _creates_again(database: PromptStudioDatabase) -> None:
     vars(database)["create_job"] = again
 
 
+_SHORTER: Final = Statement(
+    "shorter",
+    "UPDATE prompt_studio_job_queue SET leased_until = leased_until - INTERVAL '1 ms', revision = revision + 1"
+    " WHERE id = %(job_id)s AND status = 'processing'",
+)
+
+
+def _renews_in_two_steps(database: PromptStudioDatabase) -> None:
+    store, renew = _inside(database), database.renew_job_lease
+
+    def call(job_id: int, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as the one that it replaces
+        session = store._sessions.current()
+        with session.transaction():
+            session.run(_SHORTER, {"job_id": job_id})
+        return renew(job_id, *arguments, **named)
+
+    vars(database)["renew_job_lease"] = call
+
+
 _READ: Final = Statement("read", "SELECT id FROM prompt_studio_job_queue")
 
 
@@ -519,6 +538,14 @@ OTHERS: Final = (
         scenario="create, lose an answer, create",
         location=WITHOUT_LOCKS,
         names=WRONG,
+    ),
+    Interleaved(
+        name="renews in two steps",
+        bug="what must be one change is two, and between them the lease ends earlier than its holder was told",
+        besides=_renews_in_two_steps,
+        scenario="renew, complete",
+        location=WITH_LOCKS,
+        names=frozenset({"INV-LEASE-MONOTONE"}),
     ),
     Interleaved(
         name="leaves a transaction open",

@@ -40,7 +40,7 @@ def test_the_schedule_of_the_file(
         scheduler = Scheduler(pool, ground)
         run = replay(scheduler, kept.scenario, kept)
         request.config.stash[CERTIFICATE].told.extend(diagram(run).splitlines())
-        Judge(scheduler).require(run)
+        Judge(scheduler, looks_at=1).require(run)
 
 
 def _of_programs(kept: Schedule, directory: Path) -> list[str]:

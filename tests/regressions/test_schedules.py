@@ -32,7 +32,7 @@ def test_holds_step_by_step_as_it_was(path: Path, opened: Opened, pool: Pool[Ses
     kept = Schedule.read(path)
     with opened(location_of(kept)) as ground:
         scheduler = Scheduler(pool, ground)
-        Judge(scheduler).require(replay(scheduler, kept.scenario, kept))
+        Judge(scheduler, looks_at=1).require(replay(scheduler, kept.scenario, kept))
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
@@ -40,7 +40,7 @@ def test_shows_the_bug_when_it_is_put_back(path: Path, opened: Opened, pool: Poo
     kept = Schedule.read(path)
     with opened(REINTRODUCED[path.stem].at(location_of(kept))) as ground:
         scheduler = Scheduler(pool, ground)
-        judged = Judge(scheduler).judge(scheduler.run(kept.scenario, follow(kept.choices)))
+        judged = Judge(scheduler, looks_at=1).judge(scheduler.run(kept.scenario, follow(kept.choices)))
         assert judged.verdict == "violated"
         assert judged.names == kept.names
 
