@@ -27,8 +27,9 @@ from tests.harness.interleaving.ground import Ground, lent
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.outcomes import Outcome, outcome_of
 from tests.harness.interleaving.reducing import reduced
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scheduler import Run, Scheduler
+from tests.harness.interleaving.scheduler import Scheduler
 from tests.harness.interleaving.schedules import DivergedError, Schedule, preemptions, replay
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import Location

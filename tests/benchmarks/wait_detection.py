@@ -29,7 +29,8 @@ from prompt_studio_model.checking.history import Invoked, Returned
 from tests.benchmarks.waits import SLOW, WAITING, Kind
 from tests.harness.interleaving.plain_tables import PlainPostgres
 from tests.harness.interleaving.program_session import ProgramWorker
-from tests.harness.interleaving.scheduler import Run, Scheduler, Step, follow
+from tests.harness.interleaving.runs import Run, Step
+from tests.harness.interleaving.scheduler import Scheduler, follow
 from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble
 
 WAITS: Final = 80

@@ -22,8 +22,9 @@ from tests.harness.interleaving.failing import OURS, require
 from tests.harness.interleaving.generated import generated
 from tests.harness.interleaving.independence import TABLES
 from tests.harness.interleaving.judging import Judgement
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scheduler import Run, Scheduler, deviations, follow
+from tests.harness.interleaving.scheduler import Scheduler, deviations, follow
 from tests.harness.interleaving.schedules import Schedule
 from tests.harness.violation import Violation
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.harness.interleaving.scheduler import Run
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.schedules import Schedule
 from tests.harness.interleaving.signatures import signatures
 

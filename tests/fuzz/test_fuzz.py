@@ -22,8 +22,9 @@ from tests.fuzz.campaign import TROUBLES_MAX, Campaign, Explored, Part, Shard
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.playground import Playground
 from tests.harness.interleaving.explorers import Bounds
+from tests.harness.interleaving.runs import Run, Step
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step
+from tests.harness.interleaving.scheduler import Choose, Scheduler
 from tests.harness.interleaving.schedules import Schedule
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import SQLITE, WITH_LOCKS, Location

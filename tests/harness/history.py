@@ -6,6 +6,7 @@ taken effect or not. All stamps are nanoseconds of the machine's one monotonic c
 """
 
 import json
+import shutil
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ Scope = tuple[str, str, str | None]
 
 TRUTHY: Final[frozenset[Kind]] = frozenset({"applied", "already"})
 """The answers that tell a caller with a token that it was done."""
+
+
+RACES: Final = Path("build", "races")
+"""Where the histories are kept of a race that proved something: no other run will come to the same."""
 
 
 class MalformedHistory(Exception):
@@ -247,3 +252,12 @@ def _asked(values: list[Any]) -> Asked:
 def _told(values: list[Any]) -> Told:
     kind, job, entity_id, created, broken = values
     return Told(kind, None if job is None else Seen(*job), entity_id, created, broken)
+
+
+def keep(histories: Path, directory: Path) -> Path:
+    """Copy what everybody has recorded, in the place of what was kept there before; where it is."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    for file in histories.glob(f"*{SUFFIX}"):
+        shutil.copy(file, directory)
+    return directory

@@ -16,8 +16,9 @@ from tests.harness.interleaving.judging import Judge, Judgement
 from tests.harness.interleaving.plain_tables import PlainTables
 from tests.harness.interleaving.program_session import ProgramWorker
 from tests.harness.interleaving.programs import ProgramScheduler
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenarios import REDUCED, WHOLE
-from tests.harness.interleaving.scheduler import Run, Scheduler
+from tests.harness.interleaving.scheduler import Scheduler
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import LOCATIONS, Location
 from tests.harness.plugin import CERTIFICATE

@@ -12,9 +12,10 @@ from typing import Any, Final
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Scope
 from tests.harness.interleaving.independence import Footprint, Table, footprints
+from tests.harness.interleaving.runs import Run, Step
 from tests.harness.interleaving.scenario import Mine, Move, Scenario
 from tests.harness.interleaving.scenarios import ANN, BOB, LEASE, NOBODY, REQUEST, SPENT, acquire, job
-from tests.harness.interleaving.scheduler import Run, Scheduler, Step, follow
+from tests.harness.interleaving.scheduler import Scheduler, follow
 
 WRONG: Final = 7
 """A token that no job has: the call is refused, and looks for the reason in a transaction."""

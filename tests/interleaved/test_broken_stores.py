@@ -20,9 +20,10 @@ from tests.harness.interleaving.plain_tables import PlainSqlite
 from tests.harness.interleaving.program_session import ProgramWorker
 from tests.harness.interleaving.programs import ProgramScheduler
 from tests.harness.interleaving.reducing import reduced
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import SCENARIOS
-from tests.harness.interleaving.scheduler import Run, Scheduler, follow
+from tests.harness.interleaving.scheduler import Scheduler, follow
 from tests.harness.interleaving.schedules import (
     DivergedError,
     Schedule,

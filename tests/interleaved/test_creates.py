@@ -4,8 +4,9 @@ import pytest
 
 from prompt_studio_model.checking.history import Invoked, Lost
 from tests.harness.interleaving.explorers import every_order
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenarios import KILLED
-from tests.harness.interleaving.scheduler import Run, Scheduler
+from tests.harness.interleaving.scheduler import Scheduler
 from tests.interleaved.conftest import Holds
 
 pytestmark = [

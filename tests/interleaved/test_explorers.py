@@ -19,15 +19,16 @@ from hypothesis.database import InMemoryExampleDatabase
 from prompt_studio_model.state import State
 from tests.harness.broken_stores import BrokenStore, Turn
 from tests.harness.interleaved_layer import InterleavedLayer, Volume
-from tests.harness.interleaving import scheduler as scheduling
+from tests.harness.interleaving import runs
 from tests.harness.interleaving.drawing import require_drawn
 from tests.harness.interleaving.explorers import Bounds, by_luck, by_priorities, missed, prioritized
 from tests.harness.interleaving.generated import Chooser, generated
 from tests.harness.interleaving.ground import Ground
 from tests.harness.interleaving.judging import Judge
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenario import Move, Scenario
 from tests.harness.interleaving.scenarios import TWO_SESSIONS, acquire, job
-from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, deviations
+from tests.harness.interleaving.scheduler import Choose, Scheduler, deviations
 from tests.harness.interleaving.schedules import Schedule, replay
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import SQLITE, Location
@@ -166,7 +167,7 @@ class TestPriorities:
 class TestBounds:
     def run(self, steps: int) -> Run:
         """A run of two lanes with so many steps."""
-        step = scheduling.Step("a", "begin", ("a",), "ready")
+        step = runs.Step("a", "begin", ("a",), "ready")
         return Run(Scenario("some", (), {"a": (), "b": ()}), State(), [step] * steps)
 
     def test_are_those_of_each_depth_and_multiplied(self) -> None:

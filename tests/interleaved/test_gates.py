@@ -14,9 +14,10 @@ from psycopg import _connection_base, _cursor_base
 
 from prompt_studio_model import operations as op
 from tests.harness.interleaving.ground import ground_at
+from tests.harness.interleaving.runs import Step
 from tests.harness.interleaving.scenario import KEY, Mine, Scenario
 from tests.harness.interleaving.scenarios import SCENARIOS, acquire, ends_processes, job
-from tests.harness.interleaving.scheduler import Scheduler, Step, follow
+from tests.harness.interleaving.scheduler import Scheduler, follow
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS, Location
 from tests.harness.postgres_server import PrivateServer

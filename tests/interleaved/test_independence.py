@@ -12,9 +12,10 @@ import pytest
 from tests.harness.interleaving.explorers import every_order, one_of_each, uniform
 from tests.harness.interleaving.independence import TABLES, Footprint, Table, Use, footprints, independent
 from tests.harness.interleaving.outcomes import outcome_of, real_time_of
+from tests.harness.interleaving.runs import Run, Step
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scenarios import ANN, KILLED, REDUCED, SCENARIOS, THREE_SESSIONS, WHOLE
-from tests.harness.interleaving.scheduler import Run, Scheduler, Step, follow
+from tests.harness.interleaving.scheduler import Scheduler, follow
 from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS
 from tests.harness.plugin import CERTIFICATE
 from tests.interleaved.conftest import Holds, Tell

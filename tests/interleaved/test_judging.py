@@ -9,9 +9,10 @@ from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Returned
 from tests.harness.interleaving.diagram import diagram
 from tests.harness.interleaving.excuses import excuses
-from tests.harness.interleaving.judging import CONFORMANCE, ERROR, LOCKS, Judge
+from tests.harness.interleaving.judging import CONFORMANCE, ERROR, LOCKS, LOSS, Judge
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenarios import SCENARIOS
-from tests.harness.interleaving.scheduler import Run, Scheduler, follow
+from tests.harness.interleaving.scheduler import Scheduler, follow
 from tests.harness.interleaving.session import Failed, Kept, Told
 from tests.harness.violation import Violation
 
@@ -64,6 +65,16 @@ class TestARunThatWasChanged:
         run = scheduler.run(TWO, follow(()))
         run.kept["a"] = replace(run.kept["a"], unlock_errors=1)
         assert names_of(judge, run) == (LOCKS,)
+
+    def test_an_id_that_was_given_before(self, scheduler: Scheduler, judge: Judge) -> None:
+        run = scheduler.run(next(one for one in SCENARIOS if one.name == "cancel, create"), follow(()))
+        assert judge.explain(run).verdict == "holds"
+        made = next(event for event in run.events if isinstance(event, Returned) and isinstance(event.answer, op.Row))
+        assert isinstance(made.answer, op.Row)
+        assert made.answer.job is not None
+        again = op.Row(made.answer.job._replace(id=run.before.jobs[0].id))
+        run.events[run.events.index(made)] = Returned(made.number, again)
+        assert names_of(judge, run) == (LOSS,)
 
     def test_an_error_that_nobody_provoked(self, scheduler: Scheduler, judge: Judge) -> None:
         run = scheduler.run(TWO, follow(()))

@@ -9,7 +9,7 @@ from tests.harness.interleaving.explorers import every_order, uniform
 from tests.harness.interleaving.plain_tables import PlainPostgres, PlainSqlite
 from tests.harness.interleaving.programs import NOT_SERIAL, Programs, ProgramScheduler, SerialJudge
 from tests.harness.interleaving.reducing import reduced
-from tests.harness.interleaving.scheduler import Run
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.schedules import preemptions
 from tests.interleaved.conftest import Make, On
 from tests.interleaved.migrations import (

@@ -16,8 +16,9 @@ from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.plain_tables import PlainPostgres, PlainSqlite
 from tests.harness.interleaving.programs import NOT_SERIAL, Programs, ProgramScheduler, SerialJudge, outcome_of
 from tests.harness.interleaving.reducing import reduced
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenario import Call
-from tests.harness.interleaving.scheduler import Run, follow
+from tests.harness.interleaving.scheduler import follow
 from tests.harness.interleaving.schedules import Schedule, preemptions, replay
 from tests.harness.interleaving.session import Told
 from tests.harness.plugin import CERTIFICATE

@@ -15,9 +15,10 @@ from tests.harness.interleaved_layer import Exhausted, InterleavedLayer
 from tests.harness.interleaving.explorers import Bounds, by_luck, every_order, one_of_each, switches
 from tests.harness.interleaving.independence import TABLES
 from tests.harness.interleaving.outcomes import outcome_of
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenario import Scenario, happens
 from tests.harness.interleaving.scenarios import KILLED, LOST, REDUCED, SCENARIOS, TWO_SESSIONS, WHOLE, ends_processes
-from tests.harness.interleaving.scheduler import Choose, Run, Scheduler
+from tests.harness.interleaving.scheduler import Choose, Scheduler
 from tests.harness.interleaving.schedules import DivergedError
 from tests.harness.locations import SQLITE
 from tests.harness.plugin import CERTIFICATE

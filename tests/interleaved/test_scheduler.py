@@ -10,8 +10,9 @@ from prompt_studio_model.checking.history import Lost, Returned
 from prompt_studio_model.state import Job
 from tests.harness.interleaving.explorers import every_order
 from tests.harness.interleaving.ground import Ground, PostgresGround
+from tests.harness.interleaving.runs import Run, Step
 from tests.harness.interleaving.scenario import Continue, Kill, Mine, Scenario, Stop
-from tests.harness.interleaving.scheduler import Run, Scheduler, Step, deviations, follow
+from tests.harness.interleaving.scheduler import Scheduler, deviations, follow
 from tests.harness.interleaving.session import Answer, SessionWorker
 from tests.harness.processes import LIMIT_SECONDS, Pool, Trouble, stat_of
 

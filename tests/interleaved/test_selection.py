@@ -51,7 +51,7 @@ class TestSelect:
         assert chosen() == chosen(store="none such", replay="a file") == [item.name for item in ITEMS]
 
     def test_chooses_a_store(self) -> None:
-        assert chosen(store="sqlite") == ["other", "acquire on sqlite", "a program"]
+        assert chosen(store=SQLITE.name) == ["other", "acquire on sqlite", "a program"]
         assert chosen(store="no locks") == ["other", "a bug"]
 
     def test_chooses_a_scenario(self) -> None:
@@ -59,9 +59,9 @@ class TestSelect:
         assert chosen(scenario=RIGHT_ON_SQLITE[0].name) == ["other", "a program"]
 
     def test_chooses_both(self) -> None:
-        assert chosen(store="postgres", scenario="acquire, acquire") == ["other", "acquire on postgres", "a bug"]
+        assert chosen(store=WITH_LOCKS.name, scenario="acquire, acquire") == ["other", "acquire on postgres", "a bug"]
 
-    @pytest.mark.parametrize(("asked", "told"), [({"store": "orcale"}, "sqlite"), ({"scenario": "mirgate"}, "renew")])
+    @pytest.mark.parametrize(("asked", "told"), [({"store": "orcale"}, "no locks"), ({"scenario": "mirgate"}, "renew")])
     def test_refuses_a_name_that_nobody_has(self, asked: dict[str, str], told: str) -> None:
         with pytest.raises(pytest.UsageError, match=f"is part of no name; there are: .*{told}"):
             chosen(**asked)

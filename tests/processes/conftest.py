@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from tests.harness.history import RACES, keep
 from tests.harness.judgement import explained, names_of
 from tests.harness.locations import LOCATIONS, Location
 from tests.harness.plugin import CERTIFICATE
@@ -68,8 +69,13 @@ def location(request: pytest.FixtureRequest) -> Location:
 
 
 @pytest.fixture
-def hold(
-    pool: Pool[Participant], location: Location, tmp_path: Path, seed: str, layers: dict[str, ProcessesLayer]
+def hold(  # noqa: PLR0913, PLR0917 - fixtures
+    request: pytest.FixtureRequest,
+    pool: Pool[Participant],
+    location: Location,
+    tmp_path: Path,
+    seed: str,
+    layers: dict[str, ProcessesLayer],
 ) -> Hold:
     """Holds a race, and raises if it proves a promise to be broken."""
 
@@ -86,7 +92,8 @@ def hold(
             arena.close()
         layer.races.append(result)
         if arena.findings:
-            story = f"{explained(arena.findings)}\n{result.note}\nseed {seed}; the histories are in {tmp_path}"
+            kept = keep(tmp_path, request.config.rootpath / RACES / f"{race.__name__} {location.name}")
+            story = f"{explained(arena.findings)}\n{result.note}\nseed {seed}; the histories are in {kept}"
             raise Violation(names_of(arena.findings), story)
 
     return held

@@ -8,8 +8,11 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 WORKFLOWS: Final = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
+VARIABLES: Final = {"fuzz": frozenset({"MINUTES", "SEED", "SHARD"})}
+"""What a target takes; make itself would not mind any other name."""
+
 _RUN: Final = re.compile(r"^\s*(?:- )?run:(?P<command>.*)$", re.MULTILINE)
-_MAKE: Final = re.compile(r"make (?P<target>[a-z]+)(?: [A-Z]+=(?:\$\{\{ [\w.]+ \}\}|[\w./-])+)*")
+_MAKE: Final = re.compile(r"make (?P<target>[a-z]+)(?P<given>(?: [A-Z]+=(?:\$\{\{ [\w.]+ \}\}|[\w./-])+)*)")
 _USES: Final = re.compile(r"^\s*(?:- )?uses:\s*(?P<action>\S+)", re.MULTILINE)
 _PINNED: Final = re.compile(r"actions/[\w-]+(?:/[\w-]+)?@v\d+")
 _KEEPS: Final = re.compile(r"actions/(?:cache(?:/save)?|upload-artifact)@")
@@ -28,6 +31,8 @@ def troubles(workflow: str, known: set[str]) -> Iterator[str]:
         made = _MAKE.fullmatch(command)
         if made is None or made["target"] not in known:
             yield f"run: {command}"
+        elif not set(re.findall(r" ([A-Z]+)=", made["given"])) <= VARIABLES.get(made["target"], frozenset()):
+            yield f"a name that the target does not have: {command}"
     for found in _USES.finditer(workflow):
         if _PINNED.fullmatch(found["action"]) is None:
             yield f"uses: {found['action']}"

@@ -5,7 +5,7 @@ from typing import Final
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Happened, Invoked, Lost
-from tests.harness.interleaving.scheduler import CallEvent, Run
+from tests.harness.interleaving.runs import CallEvent, Run
 from tests.harness.interleaving.session import Answer, Failed, Told
 
 WIDTH: Final = 34

@@ -15,8 +15,9 @@ from hypothesis.database import ExampleDatabase
 from tests.harness.interleaving.failing import OURS, keep, require
 from tests.harness.interleaving.generated import Chooser, generate
 from tests.harness.interleaving.judging import Judge, Judgement
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scheduler import Run, Scheduler, deviations
+from tests.harness.interleaving.scheduler import Scheduler, deviations
 from tests.harness.violation import Violation
 
 Item = TypeVar("Item")

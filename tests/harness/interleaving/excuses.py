@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.checking.history import Invoked, Lost, Returned
-from tests.harness.interleaving.scheduler import Run, Snapshot
+from tests.harness.interleaving.runs import Run, Snapshot
 
 Refused = tuple[str, int, int]
 """Who was refused, which job, and under which token."""

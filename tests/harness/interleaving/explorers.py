@@ -11,8 +11,9 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.harness.interleaving.independence import Footprint, Reader, Table, independent
+from tests.harness.interleaving.runs import Run, Step
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step, follow
+from tests.harness.interleaving.scheduler import Choose, Scheduler, follow
 from tests.harness.interleaving.schedules import require_branch
 
 

@@ -9,7 +9,8 @@ import psycopg
 
 from tests.harness.interleaving.judging import Judgement
 from tests.harness.interleaving.reducing import reduced
-from tests.harness.interleaving.scheduler import Run, Scheduler
+from tests.harness.interleaving.runs import Run
+from tests.harness.interleaving.scheduler import Scheduler
 from tests.harness.interleaving.schedules import Schedule, preemptions
 from tests.harness.violation import Violation
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from tests.harness.interleaving.scheduler import KILL, Step
+from tests.harness.interleaving.runs import Step
+from tests.harness.interleaving.scheduler import KILL
 
 Access = Literal["reads", "writes"]
 

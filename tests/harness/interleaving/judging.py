@@ -25,7 +25,8 @@ from prompt_studio_model.state import Settings, State
 from tests.harness.interleaving.diagram import diagram
 from tests.harness.interleaving.excuses import excuses
 from tests.harness.interleaving.job_moves import NO_EXCUSES, JobMoves
-from tests.harness.interleaving.scheduler import KILL, Run, Scheduler, follow
+from tests.harness.interleaving.runs import Run
+from tests.harness.interleaving.scheduler import KILL, Scheduler, follow
 from tests.harness.interleaving.session import Failed, Told
 from tests.harness.violation import Violation
 
@@ -40,6 +41,7 @@ UNFINISHED: Final = "open transaction"
 """A call that ended has left one, with its row locks or its snapshot."""
 
 LOCKS: Final = "INV-LOCKS-MATCH"
+LOSS: Final = "INV-NOTHING-LOST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,10 @@ class Judge:
         if failed:
             why = "\n".join([*(f"{error.error}: {error.message}" for error in failed), diagram(run)])
             return Judgement("violated", tuple(dict.fromkeys(error.invariant or ERROR for error in failed)), why)
+        again = list(given_again(run))
+        if again:
+            why = f"the ids {again} were given to jobs before"
+            return Judgement("violated", (LOSS,), f"{why}\n{diagram(run)}")
         found: Judged[Any, Any, Any, Any] = check(run.history, run.before, moves)
         if found.verdict == "inconclusive":
             return Judgement("inconclusive", why=f"more than {found.steps} steps of the model\n{diagram(run)}")
@@ -145,6 +151,20 @@ def untold(run: Run) -> list[int]:
         if isinstance(event, Returned) and job is not None:
             (told if isinstance(calls[event.number], op.Create) else seen).add(job.id)
     return sorted(seen - told)
+
+
+def given_again(run: Run) -> Iterator[int]:
+    """The ids that a create was told which a job had before, also one that is gone: ids are never reused."""
+    given = {job.id for job in run.before.jobs}
+    calls = _calls(run)
+    for event in run.events:
+        if isinstance(event, Returned) and isinstance(calls[event.number], op.Create):
+            answer = event.answer
+            made = isinstance(answer, op.Row) or (isinstance(answer, op.Made) and answer.created)
+            job = answer.job if made and isinstance(answer, op.Row | op.Made) else None
+            if job is not None and job.id in given:
+                yield job.id
+            given |= set() if job is None else {job.id}
 
 
 def unexpected_errors(run: Run) -> Iterator[Failed]:

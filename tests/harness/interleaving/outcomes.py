@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from prompt_studio_model.checking.history import Happened, Invoked, Returned
 from prompt_studio_model.state import IdempotencyRow, Job
-from tests.harness.interleaving.scheduler import Run
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.session import Answer, Kept
 
 

@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 from prompt_studio_model.checking.history import Invoked, Returned
 from tests.harness.interleaving.diagram import diagram
 from tests.harness.interleaving.judging import HOLDS, Judgement
+from tests.harness.interleaving.runs import Run, Step
 from tests.harness.interleaving.scenario import Scenario
-from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step
+from tests.harness.interleaving.scheduler import Choose, Scheduler
 from tests.harness.interleaving.session import Answer, Failed, Told
 from tests.harness.processes import Trouble
 

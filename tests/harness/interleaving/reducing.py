@@ -8,7 +8,8 @@ each success begins again from the deviations that the shorter schedule really h
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from tests.harness.interleaving.scheduler import Run, Scheduler
+from tests.harness.interleaving.runs import Run
+from tests.harness.interleaving.scheduler import Scheduler
 from tests.harness.interleaving.schedules import deviating, deviations_of
 
 Item = TypeVar("Item")

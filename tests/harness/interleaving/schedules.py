@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Scope
+from tests.harness.interleaving.runs import Run, Step
 from tests.harness.interleaving.scenario import Call, Continue, CutOff, Kill, LoseAnswer, Mine, Move, Scenario, Stop
-from tests.harness.interleaving.scheduler import Choose, Run, Scheduler, Step, deviations, follow
+from tests.harness.interleaving.scheduler import Choose, Scheduler, deviations, follow
+from tests.harness.processes import Trouble
 
 VERSION: Final = 2
 
@@ -141,14 +143,24 @@ def replay(scheduler: Scheduler, scenario: Scenario, schedule: Schedule) -> Run:
     Raises:
         DivergedError: it was another one, from this step on.
     """
-    run = scheduler.run(scenario, follow(schedule.choices))
-    seen = list(map(_comparable, run.steps))
-    for number, (was, is_now) in enumerate(zip(schedule.steps, seen, strict=False)):
-        if was != is_now:
-            raise DivergedError(number, was, is_now)
+    seen: list[dict[str, Any]] = []
+    try:
+        run = scheduler.run(scenario, follow(schedule.choices), tell=lambda step: seen.append(_comparable(step)))
+    except Trouble as trouble:  # whatever came of it, it came after the first step that was another one
+        for diverged in _divergences(schedule.steps, seen):
+            raise diverged from trouble
+        raise
+    for diverged in _divergences(schedule.steps, seen):
+        raise diverged
     if len(seen) != len(schedule.steps):
         raise DivergedError(min(len(seen), len(schedule.steps)), f"{len(schedule.steps)} steps", f"{len(seen)} steps")
     return run
+
+
+def _divergences(steps: Sequence[Any], seen: Sequence[Any]) -> Iterator[DivergedError]:
+    for number, (was, is_now) in enumerate(zip(steps, seen, strict=False)):
+        if was != is_now:
+            yield DivergedError(number, was, is_now)
 
 
 def require_branch(run: Run, prefix: Sequence[str], was: Sequence[Step]) -> None:

@@ -7,7 +7,7 @@ nothing of what happens in a server.
 from collections.abc import Iterator
 
 from prompt_studio_model.checking.history import Happened, Invoked, Lost, Returned
-from tests.harness.interleaving.scheduler import Run
+from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.session import in_a_word
 
 
