@@ -14,7 +14,7 @@ import pytest
 
 from tests.harness.heartbeats import trials
 from tests.harness.heartbeats.journal import Change
-from tests.harness.heartbeats.judged_beats import Look, broken, misdone, unwatched
+from tests.harness.heartbeats.judged_beats import Look, Stop, broken, disordered, misdone, unwatched
 from tests.harness.heartbeats.trials import Outcome
 from tests.harness.heartbeats.workers import BLOCKS, BURNS, RESTS, WAITS, Beater, Plan
 from tests.harness.locations import Location
@@ -93,7 +93,8 @@ def test_a_worker_that_was_stopped_wakes_up_to_leases_that_are_lost_and_changes_
 
 @pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-12", "PS-LEASE-HB-21", "INV-NOTHING-LOST")
 def test_workers_that_are_stopped_in_order_lose_nothing_and_run_nothing_twice(pool: Pool[Beater], plan: Plan) -> None:
-    outcome = trials.stops(pool, replace(plan, jobs=150, job_seconds=0.05, lease_seconds=600, beat_seconds=60), 4)
+    brief = replace(plan, jobs=150, job_seconds=0.05, lease_seconds=2, beat_seconds=0.2, grace_seconds=0.5)
+    outcome = trials.stops(pool, brief, 4)
     require(outcome)
     assert outcome.reclaims == []
     assert outcome.endings["interrupted"] > 0
@@ -168,3 +169,16 @@ class TestTheJudge:
         job = {"id": 1, "status": status, "executions": executions}
         found = misdone([job], [(1, how) for how in hows], {"queued", "completed"})
         assert [one.name for one in found] == names
+
+    @pytest.mark.parametrize(
+        ("stop", "names"),
+        [
+            (Stop(0.5, begun=4, interrupted=[0.5, 0.6]), []),
+            (Stop(0, interrupted=[0.001]), []),
+            (Stop(0.5, begun=5), ["PS-LEASE-HB-11"]),
+            (Stop(0.5, interrupted=[0.6, 0.499]), ["PS-LEASE-HB-11"]),
+        ],
+        ids=["in order", "without a grace time", "acquires on", "a grace time that is cut"],
+    )
+    def test_wants_stops_in_order(self, stop: Stop, names: list[str]) -> None:
+        assert [found.name for found in disordered([stop], 4)] == names

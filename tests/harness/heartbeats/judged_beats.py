@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.harness.heartbeats.journal import Change
@@ -18,6 +18,23 @@ class Look:
     began: int
     ended: int
     job_id: int | None
+
+
+@dataclass(slots=True)
+class Stop:
+    """What came after a worker was sent the signal to stop.
+
+    Attributes:
+        grace_seconds: how long its handlers were to run on.
+        begun: how many of them began although it had been told.
+        interrupted: after how many seconds each was asked to end that had not ended by then.
+        beats: how often a lease was renewed.
+    """
+
+    grace_seconds: float
+    begun: int = 0
+    interrupted: list[float] = field(default_factory=list)
+    beats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +123,20 @@ def misdone(jobs: Iterable[Mapping[str, Any]], runs: Iterable[tuple[int, str]], 
             yield Found("PS-LEASE-HB-11", told)
         if not times == executions == (status == "completed"):  # whoever was interrupted got the execution back
             yield Found("PS-LEASE-HB-12", told)
+
+
+def disordered(stops: Iterable[Stop], concurrency: int) -> Iterator[Found]:
+    """Yield what is wrong with the order of a stop.
+
+    So many jobs may have been acquired before it, and begin after it: whoever acquires on begins more.
+    """
+    for stop in stops:
+        if stop.begun > concurrency:
+            yield Found("PS-LEASE-HB-11", f"{stop.begun} handlers began after a stop")
+        for seconds in stop.interrupted:
+            if seconds < stop.grace_seconds:
+                told = f"a handler was interrupted {seconds:.3f} s after a stop with {stop.grace_seconds:g} s of grace"
+                yield Found("PS-LEASE-HB-11", told)
 
 
 def _old_words(journal: Iterable[Change]) -> Iterator[Found]:

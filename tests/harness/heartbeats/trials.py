@@ -10,9 +10,19 @@ from pathlib import Path
 from typing import Final
 
 from tests.harness.heartbeats.journal import Change, keep_journal, read_journal
-from tests.harness.heartbeats.judged_beats import Found, Look, Takeover, broken, misdone, takeovers, unwatched
+from tests.harness.heartbeats.judged_beats import (
+    Found,
+    Look,
+    Takeover,
+    broken,
+    disordered,
+    misdone,
+    takeovers,
+    unwatched,
+)
 from tests.harness.heartbeats.workers import (
     BLOCKS,
+    CONCURRENCY,
     Beater,
     Plan,
     Runs,
@@ -99,7 +109,7 @@ def stopped(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
 def stops(pool: Pool[Beater], plan: Plan, rounds: int) -> Outcome:
     """Several workers are started and stopped by signals, while jobs are there all the time; then the rest is run.
 
-    Leases are long: whatever a stop had lost would stay processing.
+    Every second stop has a grace time. Under whatever lease: a job that was left would stay processing, or be taken.
     """
     with opened(plan) as database:
         for number in range(plan.jobs):
@@ -108,17 +118,22 @@ def stops(pool: Pool[Beater], plan: Plan, rounds: int) -> Outcome:
             pool.ask(number, Beater.stop_again_and_again, plan, rounds)
         told: list[Runs] = [pool.answer(number) for number in pool.numbers]
         runs = [run for one in told for run in one.attempts]
-        stopped, wanted = sum(one.stops for one in told), rounds * len(pool.numbers)
-        if stopped != wanted or is_done(database):
-            raise Trouble(f"of {wanted} stops {stopped} came while there were jobs: make more jobs")
-        found = list(misdone(plan.location.tables(plan.address).jobs, runs, {"queued", "completed"}))
+        stopped, wanted = [stop for one in told for stop in one.stops], rounds * len(pool.numbers)
+        beats, found = sum(stop.beats for stop in stopped), list(disordered(stopped, CONCURRENCY))
+        if not found and (len(stopped) != wanted or is_done(database)):
+            raise Trouble(f"of {wanted} stops {len(stopped)} came while there were jobs: make more jobs")
+        if not (found or beats):
+            raise Trouble(f"in {wanted} stops no lease was renewed: give handlers a longer grace time")
+        found += misdone(plan.location.tables(plan.address).jobs, runs, {"queued", "completed"})
         pool.ask(WORKER, Beater.finish, plan)
         runs += pool.answer(WORKER).attempts
     outcome = Outcome(plan.location.tables(plan.address).jobs, read_journal(plan.location, plan.address))
+    outcome.endings = Counter(how for _, how in runs)
+    outcome.beats = beats
     found += misdone(outcome.jobs, runs, {"completed"})
+    found += [Found("PS-LEASE-HB-11", f"a stop left a job: {one}") for one in outcome.reclaims]
     if [job["id"] for job in outcome.jobs] != list(range(1, plan.jobs + 1)):
         found.append(Found("INV-NOTHING-LOST", f"of {plan.jobs} jobs there are {len(outcome.jobs)}"))
-    outcome.endings = Counter(how for _, how in runs)
     outcome.found = found
     return outcome
 
