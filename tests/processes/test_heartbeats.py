@@ -5,20 +5,21 @@ has `pytest -m soak tests/benchmarks`. What is judged stands in the database's j
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from prompt_studio import Outcome, PromptStudioDatabase
+from prompt_studio.running import beats
 from tests.harness.heartbeats import trials
 from tests.harness.heartbeats.journal import Change
 from tests.harness.heartbeats.judged_beats import Look, Stop, broken, disordered, misdone, unwatched
-from tests.harness.heartbeats.trials import Outcome
-from tests.harness.heartbeats.workers import BLOCKS, BURNS, RESTS, WAITS, Beater, Plan
-from tests.harness.locations import Location
-from tests.harness.processes import Pool
+from tests.harness.heartbeats.workers import BLOCKS, BURNS, HANGS, RESTS, WAITS, Beater, Plan
+from tests.harness.locations import SQLITE, Location
+from tests.harness.processes import Pool, Seat
 from tests.harness.violation import Violation
 
 pytestmark = [pytest.mark.processes, pytest.mark.untraced, pytest.mark.timeout(180)]
@@ -50,7 +51,7 @@ def plan(pool: Pool[Beater], location: Location, tmp_path: Path) -> Iterator[Pla
         )
 
 
-def require(outcome: Outcome) -> None:
+def require(outcome: trials.Outcome) -> None:
     if outcome.found:
         names = list(dict.fromkeys(found.name for found in outcome.found))
         raise Violation(names, "\n".join(found.story for found in outcome.found))
@@ -72,9 +73,9 @@ def test_a_worker_keeps_its_leases_whatever_its_handlers_do(pool: Pool[Beater], 
 def test_the_jobs_of_a_worker_that_was_killed_are_taken_when_their_leases_are_over(
     pool: Pool[Beater], plan: Plan
 ) -> None:
-    outcome = trials.killed(pool, replace(plan, jobs=2, job_seconds=600, lease_seconds=2), (WAITS, BURNS))
+    outcome = trials.killed(pool, replace(plan, jobs=3, job_seconds=600, lease_seconds=2), (WAITS, BURNS, BLOCKS))
     require(outcome)
-    assert len(outcome.reclaims) == 2
+    assert len(outcome.reclaims) == 3
     assert all("process-0" not in finisher for finisher in outcome.finishers)
 
 
@@ -82,12 +83,12 @@ def test_the_jobs_of_a_worker_that_was_killed_are_taken_when_their_leases_are_ov
 def test_a_worker_that_was_stopped_wakes_up_to_leases_that_are_lost_and_changes_nothing(
     pool: Pool[Beater], plan: Plan
 ) -> None:
-    brief = replace(plan, jobs=3, job_seconds=4, lease_seconds=2)
-    outcome = trials.stopped(pool, brief, (WAITS, RESTS, BURNS))
+    brief = replace(plan, jobs=4, job_seconds=4, lease_seconds=2)
+    outcome = trials.stopped(pool, brief, (WAITS, RESTS, BURNS, HANGS))
     require(outcome)
-    assert len(outcome.reclaims) == 3
-    assert outcome.endings == {"lost": 3}
-    assert sum(outcome.losses.values()) == 3
+    assert len(outcome.reclaims) == 4
+    assert outcome.endings == {"lost": 4}
+    assert sum(outcome.losses.values()) == 4
     assert all("process-0" not in finisher for finisher in outcome.finishers)
 
 
@@ -98,6 +99,55 @@ def test_workers_that_are_stopped_in_order_lose_nothing_and_run_nothing_twice(po
     require(outcome)
     assert outcome.reclaims == []
     assert outcome.endings["interrupted"] > 0
+
+
+class Credulous(Beater):
+    """A process whose worker believes in a lease until it is told that it is over, in a store without fences."""
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(seat)
+        beats.is_over = never
+        for name in ("renew_job_lease", "complete_job"):
+            setattr(PromptStudioDatabase, name, with_the_last_token(getattr(PromptStudioDatabase, name)))
+
+
+def never(beat: beats.Beat, now: float) -> bool:
+    """Whether the lease is over, as who does not look."""
+    del beat, now
+    return False
+
+
+def with_the_last_token(call: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """The call as if nobody had asked for its token."""
+
+    def unfenced(
+        database: PromptStudioDatabase, job_id: int, *arguments: object, lease_token: int, **named: object
+    ) -> Outcome:
+        job = database.get_job(job_id)
+        token = lease_token if job is None else job["lease_token"]
+        return call(database, job_id, *arguments, lease_token=token, **named)
+
+    return unfenced
+
+
+def test_a_worker_that_wakes_up_in_a_store_without_fences_is_found(tmp_path: Path) -> None:
+    """What it would do to a job that is over nobody would see: no store lets it."""
+    pool: Pool[Beater] = Pool(2, Credulous, preload=PRELOAD)
+    try:
+        with trials.place(SQLITE, tmp_path) as address:
+            plan = Plan(
+                location=SQLITE,
+                address=address,
+                jobs=2,
+                job_seconds=600,
+                lease_seconds=1,
+                beat_seconds=0.2,
+                poll_seconds=0.1,
+            )
+            outcome = trials.stopped(pool, plan, (WAITS, HANGS))
+    finally:
+        pool.close()
+    assert {found.name for found in outcome.found} == {"INV-SINGLE-HOLDER"}
 
 
 def change(token: int, until: int | None, *, started: int, status: str = "processing", owner: str = "a") -> Change:

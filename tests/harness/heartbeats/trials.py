@@ -23,6 +23,7 @@ from tests.harness.heartbeats.judged_beats import (
 from tests.harness.heartbeats.workers import (
     BLOCKS,
     CONCURRENCY,
+    HANGS,
     Beater,
     Plan,
     Runs,
@@ -77,7 +78,8 @@ def place(location: Location, directory: Path) -> Iterator[str]:
 def alive(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
     """A worker runs jobs that outlast their leases, and lives; all others look for jobs."""
     _begin(pool, plan, work)
-    outcome = _ended_among_rivals(pool, plan, fate="lives")
+    _challenge(pool, plan)
+    outcome = _ended(pool, plan, alive=[name_of(WORKER, pool.life(WORKER))])
     told: Told = pool.answer(WORKER)
     if len(told.blocks) != work.count(BLOCKS):
         raise Trouble(f"of {work.count(BLOCKS)} handlers that block the event loop {len(told.blocks)} did")
@@ -88,21 +90,33 @@ def alive(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
 def killed(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
     """The worker is killed in the middle of all jobs."""
     _begin(pool, plan, work)
-    outcome = _ended_among_rivals(pool, plan, fate="dies")
+    _challenge(pool, plan)
+    pool.kill(WORKER)
+    outcome = _ended(pool, plan)
     pool.revive(WORKER)
     return outcome
 
 
 def stopped(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> Outcome:
-    """The worker is stopped in the middle of all jobs, for longer than the leases, and wakes when all is over."""
+    """The worker is stopped in the middle of all jobs, for longer than the leases.
+
+    One of its handlers hangs, and the event loop with it. When the worker wakes up a rival holds that job, and all
+    others are over; then the handler comes to its end, and the rival completes the job when the worker has told all.
+    """
+    assert work.count(HANGS) == 1
     _begin(pool, plan, work)
-    outcome = _ended_among_rivals(pool, plan, fate="sleeps")
+    _challenge(pool, plan)
+    _put_to_sleep(pool, plan)
+    holder = _last_holder(pool, plan)
     before = read_journal(plan.location, plan.address)
     pool.resume(WORKER)
-    outcome = _with(outcome, pool.answer(WORKER))
-    outcome.journal = read_journal(plan.location, plan.address)
-    if outcome.journal != before:
-        outcome.found.append(Found("INV-SINGLE-HOLDER", f"the sleeper changed {outcome.journal[len(before) :]}"))
+    _go_on(pool, WORKER)
+    told: Told = pool.answer(WORKER)
+    changed = read_journal(plan.location, plan.address)[len(before) :]
+    _go_on(pool, holder)
+    outcome = _with(_ended(pool, plan), told)
+    if changed:
+        outcome.found.append(Found("INV-SINGLE-HOLDER", f"the sleeper changed {changed}"))
     return outcome
 
 
@@ -149,19 +163,41 @@ def _begin(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> None:
         _await(lambda: len(read_journal(plan.location, plan.address)) >= 2 * plan.jobs, "all leases were renewed")
 
 
-def _ended_among_rivals(pool: Pool[Beater], plan: Plan, *, fate: str) -> Outcome:
-    rivals = [number for number in pool.numbers if number != WORKER]
-    owner = name_of(WORKER, pool.life(WORKER))
-    for number in rivals:
+def _challenge(pool: Pool[Beater], plan: Plan) -> None:
+    """Let all others look for jobs."""
+    for number in _rivals(pool):
         pool.ask(number, Beater.rival, plan)
-    if fate == "dies":
-        pool.kill(WORKER)
-    elif fate == "sleeps":
-        _put_to_sleep(pool, plan)
-    looks = [look for number in rivals for look in pool.answer(number)]
+
+
+def _ended(pool: Pool[Beater], plan: Plan, alive: Sequence[str] = ()) -> Outcome:
+    """What it came to, when the rivals have seen the end of all jobs."""
+    looks = [look for number in _rivals(pool) for look in pool.answer(number)]
     outcome = Outcome(plan.location.tables(plan.address).jobs, read_journal(plan.location, plan.address), looks)
-    outcome.found = broken(outcome.journal, looks, [owner] if fate == "lives" else [])
+    outcome.found = broken(outcome.journal, looks, alive)
     return outcome
+
+
+def _rivals(pool: Pool[Beater]) -> list[int]:
+    return [number for number in pool.numbers if number != WORKER]
+
+
+def _last_holder(pool: Pool[Beater], plan: Plan) -> int:
+    """The rival that holds the last job, when all others are over."""
+    names = {name_of(number, pool.life(number)): number for number in _rivals(pool)}
+    open_jobs: Rows = []
+
+    def is_held() -> bool:
+        open_jobs[:] = [job for job in plan.location.tables(plan.address).jobs if job["status"] == "processing"]
+        return len(open_jobs) == 1 and open_jobs[0]["lease_owner"] in names
+
+    _await(is_held, "a rival holds the last job")
+    return names[open_jobs[0]["lease_owner"]]
+
+
+def _go_on(pool: Pool[Beater], number: int) -> None:
+    """Tell a process that waits for word."""
+    _, wire = pool.ends(number)
+    wire.send_bytes(b"go on")
 
 
 def _put_to_sleep(pool: Pool[Beater], plan: Plan) -> None:

@@ -23,7 +23,14 @@ from tests.harness.locations import Location
 from tests.harness.processes import LIMIT_SECONDS, Seat, Trouble
 
 WAITS, BLOCKS, BURNS, RESTS = "waits", "blocks the loop", "burns the processor", "rests on a thread"
-TYPES: Final = {WAITS: "evaluation", BLOCKS: "evaluation", BURNS: "generation", RESTS: "generation"}
+HANGS: Final = "blocks the loop until it is told to go on"
+TYPES: Final = {
+    WAITS: "evaluation",
+    BLOCKS: "evaluation",
+    HANGS: "evaluation",
+    BURNS: "generation",
+    RESTS: "generation",
+}
 """What a handler does, and the type of job whose handler can do it: the one is async, the other plain."""
 
 FINISHED, INTERRUPTED = "finished", "interrupted"
@@ -159,6 +166,8 @@ class Beater:
                         began = clock.now_milliseconds()
                         threading.Event().wait(plan.job_seconds)
                         story.told.blocks.append((began, clock.now_milliseconds()))
+                elif context.payload == HANGS:
+                    self._wait_for_word(plan)
                 else:
                     await idle(plan.job_seconds)
                 return {"by": context.worker_id}
@@ -175,15 +184,20 @@ class Beater:
         return story.told
 
     def rival(self, plan: Plan) -> list[Look]:
-        """Look for a job again and again, and complete what there is, until all are over."""
+        """Look for a job again and again, and complete what there is, until all are over.
+
+        One whose first holder hangs is held until there is word to go on.
+        """
         looks, until = [], time.monotonic() + plan.limit_seconds
         clock = plan.location.real_time(plan.address)
-        with opened(plan) as database:
+        with opened(as_rival(plan)) as database:
             while time.monotonic() < until:
                 began = clock.now_milliseconds()
                 job = database.acquire_next_job(worker_id=self.name)
                 looks.append(Look(began, clock.now_milliseconds(), None if job is None else job["id"]))
                 if job is not None:
+                    if job["payload"] == HANGS:
+                        self._wait_for_word(plan)
                     database.complete_job(job["id"], lease_token=job["lease_token"], result={"by": self.name})
                     continue
                 if is_done(database):
@@ -191,6 +205,12 @@ class Beater:
                     return looks
                 threading.Event().wait(plan.poll_seconds)
         raise Trouble(f"{self.name} waited for the end of all jobs for {plan.limit_seconds:g} s")
+
+    def _wait_for_word(self, plan: Plan) -> None:
+        """Wait until whoever asks this process says anything by its wire."""
+        if not self._seat.wire.poll(plan.limit_seconds):
+            raise Trouble(f"{self.name} was never told to go on")
+        self._seat.wire.recv_bytes()
 
     def stop_again_and_again(self, plan: Plan, rounds: int) -> Runs:
         """Work, and be stopped by SIGTERM under load, so many times, every second time with a grace time.
@@ -275,6 +295,11 @@ def name_of(number: int, life: int) -> str:
 def at_once(plan: Plan) -> Plan:
     """The same without a grace time, under leases that are so long that what a stop has lost stays processing."""
     return replace(plan, grace_seconds=0, lease_seconds=600, beat_seconds=60)
+
+
+def as_rival(plan: Plan) -> Plan:
+    """The same under leases that are so long that a rival need not renew what it holds."""
+    return replace(plan, lease_seconds=600, beat_seconds=200)
 
 
 def opened(plan: Plan) -> PromptStudioDatabase:
