@@ -1,11 +1,13 @@
 """Leases kept and lost, with the figures of the issue that asked: `python -m tests.benchmarks.heartbeats`.
 
-Jobs of 13 s under leases of 5 s and beats of 1 s, four rivals that look for a job every 0.2 s. A worker that lives must
-lose none, with an event loop that is blocked for three leases, too; after SIGKILL and after SIGSTOP each job must be
-taken when its lease is over: never before, and by the first look after it. Who is stopped wakes up with a blocked event
-loop, and while a rival holds its job; it must change nothing. Workers that are stopped by SIGTERM 50 times must lose
-nothing, and run nothing twice; every second time their handlers have a grace time that is longer than their leases,
-which are kept for as long. `pytest -m soak tests/benchmarks` holds the same trials.
+Jobs of 13 s under leases of 5 s and beats of 1 s, four rivals that look for a job every 0.2 s, one of them a
+`JobManager`. A worker that lives must lose none, with an event loop that is blocked for three leases, too; after
+SIGKILL and after SIGSTOP each job must be taken when its lease is over: never before, by the first look after it, and
+no later than a pause between two looks, a look, and those that are taken first. That is counted in time in which the
+rivals are awake, so that nothing is late because a machine is busy. Who is stopped wakes up with a blocked event loop,
+and while a rival holds its job; it must change nothing. Workers that are stopped by SIGTERM 50 times must lose nothing,
+and run nothing twice; every second time their handlers have a grace time that is longer than their leases, which are
+kept for as long. `pytest -m soak tests/benchmarks` holds the same trials.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from tests.harness.processes import Pool, Trouble
 
 JOBS: Final = 20
 PROCESSES: Final = 5
-"""A worker and four rivals."""
+"""A worker and four rivals, the last of which is a `JobManager`."""
 
 ROUNDS: Final = 10
 """Of stops, for each process."""

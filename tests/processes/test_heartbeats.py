@@ -16,7 +16,7 @@ from prompt_studio import Outcome, PromptStudioDatabase
 from prompt_studio.running import beats
 from tests.harness.heartbeats import trials
 from tests.harness.heartbeats.journal import Change
-from tests.harness.heartbeats.judged_beats import Look, Stop, broken, disordered, misdone, unwatched
+from tests.harness.heartbeats.judged_beats import Look, Stop, Watch, broken, disordered, late, misdone, unwatched
 from tests.harness.heartbeats.workers import BLOCKS, BURNS, HANGS, RESTS, WAITS, Beater, Plan
 from tests.harness.locations import SQLITE, Location
 from tests.harness.processes import Pool, Seat
@@ -57,7 +57,7 @@ def require(outcome: trials.Outcome) -> None:
         raise Violation(names, "\n".join(found.story for found in outcome.found))
 
 
-@pytest.mark.verifies("PS-LEASE-HB-1", "PS-LEASE-HB-2", "PS-LEASE-HB-6", "INV-NO-EARLY-RECLAIM")
+@pytest.mark.verifies("PS-LEASE-HB-1", "PS-LEASE-HB-2", "PS-LEASE-HB-6", "PS-LEASE-HB-14", "INV-NO-EARLY-RECLAIM")
 def test_a_worker_keeps_its_leases_whatever_its_handlers_do(pool: Pool[Beater], plan: Plan) -> None:
     outcome = trials.alive(pool, plan, OF_ALL_KINDS)
     require(outcome)
@@ -164,6 +164,11 @@ def change(token: int, until: int | None, *, started: int, status: str = "proces
 
 HELD: Final = change(1, 5_000_000, started=0)
 LOOKS: Final = [Look(4_000, 4_001, None), Look(5_001, 5_002, 1)]
+AWAKE: Final = list(range(5_000, 36_000, 20))
+"""The ticks of a rival that nothing keeps."""
+
+SELDOM: Final = [Look(5_000, 5_001, None), Look(7_900, 7_901, None)]
+OFTEN: Final = [Look(moment, moment + 1, None) for moment in range(5_000, 6_500, 500)]
 
 
 class TestTheJudge:
@@ -189,6 +194,56 @@ class TestTheJudge:
     )
     def test_refuses_what_is_wrong(self, journal: list[Change], looks: list[Look], alive: list[str], name: str) -> None:
         assert [found.name for found in broken(journal, looks, alive)] == [name]
+
+    @pytest.mark.parametrize(
+        ("taken", "ticks", "names"),
+        [
+            (7_000, AWAKE, []),
+            (8_000, AWAKE, ["PS-LEASE-HB-3"]),
+            (8_000, AWAKE[:60], []),
+            (35_000, AWAKE, ["PS-LEASE-HB-3"]),
+        ],
+        ids=["a pause and a look later", "later than that", "on a machine that was busy", "after half a minute"],
+    )
+    def test_wants_a_job_to_be_taken_when_its_lease_is_over(
+        self, taken: int, ticks: list[int], names: list[str]
+    ) -> None:
+        journal = [HELD, change(2, 90_000_000, started=taken * 1_000, owner="b")]
+        idle = Watch([], AWAKE)
+        assert [found.name for found in late(journal, [Watch([], ticks), idle], 0.5)] == names
+
+    def test_gives_each_job_that_is_taken_first_its_time(self) -> None:
+        others = [replace(HELD, job_id=number) for number in range(2, 12)]
+        taken = [change(2, 90_000_000, started=6_000_000 + number, owner="b") for number in range(2, 12)]
+        drained = [replace(one, job_id=number) for number, one in enumerate(taken, start=2)]
+        last = change(2, 90_000_000, started=8_000_000, owner="b")
+        assert list(late([HELD, *others, *drained, last], [Watch([], AWAKE)], 0.5)) == []
+
+    @pytest.mark.parametrize(
+        ("watch", "names"),
+        [
+            (Watch([Look(5_001, 6_900, 1)], AWAKE), []),
+            (Watch([Look(5_001, 35_001, 1)], AWAKE), ["PS-LEASE-HB-3"]),
+            (Watch([Look(5_001, 35_001, None)], AWAKE[:60]), []),
+            (Watch(SELDOM, AWAKE[:150]), []),
+            (Watch(SELDOM, AWAKE[:150], manages=True), ["PS-LEASE-HB-14"]),
+            (Watch(SELDOM[:1], AWAKE[:150], manages=True), ["PS-LEASE-HB-14"]),
+            (Watch(SELDOM, AWAKE[:60], manages=True), []),
+            (Watch(OFTEN, AWAKE[:60], manages=True), []),
+        ],
+        ids=[
+            "a look",
+            "that takes for ever",
+            "on a machine that was busy",
+            "pauses of a rival of our own",
+            "of a manager",
+            "in the end",
+            "on a machine that was busy, too",
+            "as they must be",
+        ],
+    )
+    def test_wants_looks_that_end_and_come_again(self, watch: Watch, names: list[str]) -> None:
+        assert [found.name for found in late([], [watch], 0.5)] == names
 
     @pytest.mark.parametrize(
         ("look", "names"),

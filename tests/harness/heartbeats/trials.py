@@ -14,8 +14,10 @@ from tests.harness.heartbeats.judged_beats import (
     Found,
     Look,
     Takeover,
+    Watch,
     broken,
     disordered,
+    late,
     misdone,
     takeovers,
     unwatched,
@@ -164,16 +166,21 @@ def _begin(pool: Pool[Beater], plan: Plan, work: Sequence[str]) -> None:
 
 
 def _challenge(pool: Pool[Beater], plan: Plan) -> None:
-    """Let all others look for jobs."""
-    for number in _rivals(pool):
+    """Let all others look for jobs, one of them under a `JobManager`."""
+    *rivals, manager = _rivals(pool)
+    for number in rivals:
         pool.ask(number, Beater.rival, plan)
+    pool.ask(manager, Beater.managing_rival, plan)
 
 
 def _ended(pool: Pool[Beater], plan: Plan, alive: Sequence[str] = ()) -> Outcome:
     """What it came to, when the rivals have seen the end of all jobs."""
-    looks = [look for number in _rivals(pool) for look in pool.answer(number)]
+    watches: list[Watch] = [pool.answer(number) for number in _rivals(pool)]
+    if not all(watch.looks and watch.ticks for watch in watches):
+        raise Trouble("a rival noted no look, or not once that it was awake: nothing could be late")
+    looks = [look for watch in watches for look in watch.looks]
     outcome = Outcome(plan.location.tables(plan.address).jobs, read_journal(plan.location, plan.address), looks)
-    outcome.found = broken(outcome.journal, looks, alive)
+    outcome.found = [*broken(outcome.journal, looks, alive), *late(outcome.journal, watches, plan.poll_seconds)]
     return outcome
 
 

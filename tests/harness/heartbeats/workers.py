@@ -6,11 +6,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from prompt_studio import JobContext, JobManager, JobRow, Metrics, PromptStudioDatabase, TransientConflict
 from prompt_studio.job_manager import SETTLE_SECONDS
@@ -18,7 +19,7 @@ from prompt_studio.metrics import Ending
 from prompt_studio.running.heartbeat import local_seconds
 from prompt_studio.stop_signals import StopSignals
 from prompt_studio.work_command import worked
-from tests.harness.heartbeats.judged_beats import Look, Stop
+from tests.harness.heartbeats.judged_beats import TICK_SECONDS, Look, Stop, Watch
 from tests.harness.locations import Location
 from tests.harness.processes import LIMIT_SECONDS, Seat, Trouble
 
@@ -139,6 +140,40 @@ class Round(Metrics):
             self._stop.beats += 1
 
 
+class Looking:
+    """A rival's looks, and a thread that notes as long as it looks whether it is awake."""
+
+    def __init__(self, plan: Plan, *, manages: bool = False) -> None:
+        self.watch: Final = Watch([], [], manages)
+        self._read_clock: Final = partial(plan.location.real_time, plan.address)
+        self._clock: Final = self._read_clock()
+        self._ended: Final = threading.Event()
+        self._thread: Final = threading.Thread(target=self._tick)
+        self._thread.start()
+
+    def look(self, acquire: Callable[[], JobRow | None]) -> JobRow | None:
+        """Look for a job, and note it."""
+        began = self._clock.now_milliseconds()
+        job = acquire()
+        self.watch.looks.append(Look(began, self._clock.now_milliseconds(), None if job is None else job["id"]))
+        return job
+
+    def end(self) -> None:
+        """Note no more: nobody will look again. A look may be under way."""
+        self._ended.set()
+
+    def close(self) -> None:
+        """The same, when no look is under way."""
+        self.end()
+        self._thread.join(LIMIT_SECONDS)
+        self._clock.close()
+
+    def _tick(self) -> None:
+        with closing(self._read_clock()) as clock:
+            while not self._ended.wait(TICK_SECONDS):
+                self.watch.ticks.append(clock.now_milliseconds())
+
+
 class Beater:
     """A process of a trial."""
 
@@ -183,28 +218,51 @@ class Beater:
             asyncio.run(asyncio.wait_for(manager.start_processing(plan.jobs), plan.limit_seconds))
         return story.told
 
-    def rival(self, plan: Plan) -> list[Look]:
+    def rival(self, plan: Plan) -> Watch:
         """Look for a job again and again, and complete what there is, until all are over.
 
         One whose first holder hangs is held until there is word to go on.
         """
-        looks, until = [], time.monotonic() + plan.limit_seconds
-        clock = plan.location.real_time(plan.address)
-        with opened(as_rival(plan)) as database:
+        until = time.monotonic() + plan.limit_seconds
+        with closing(Looking(plan)) as looking, opened(as_rival(plan)) as database:
             while time.monotonic() < until:
-                began = clock.now_milliseconds()
-                job = database.acquire_next_job(worker_id=self.name)
-                looks.append(Look(began, clock.now_milliseconds(), None if job is None else job["id"]))
+                job = looking.look(partial(database.acquire_next_job, worker_id=self.name))
                 if job is not None:
                     if job["payload"] == HANGS:
                         self._wait_for_word(plan)
                     database.complete_job(job["id"], lease_token=job["lease_token"], result={"by": self.name})
                     continue
                 if is_done(database):
-                    clock.close()
-                    return looks
+                    return looking.watch
                 threading.Event().wait(plan.poll_seconds)
         raise Trouble(f"{self.name} waited for the end of all jobs for {plan.limit_seconds:g} s")
+
+    def managing_rival(self, plan: Plan) -> Watch:
+        """The same under a `JobManager`, which decides itself when to look."""
+        with closing(Looking(plan, manages=True)) as looking, opened(as_rival(plan)) as database:
+            acquire = database.acquire_next_job
+            vars(database)["acquire_next_job"] = lambda *called, **named: looking.look(
+                partial(acquire, *called, **named)
+            )
+            manager = JobManager(database, worker_id=self.name, poll_seconds=plan.poll_seconds)
+
+            @manager.register_handler("evaluation")
+            async def on_the_loop(context: JobContext) -> dict[str, str]:
+                if context.payload == HANGS:
+                    await asyncio.to_thread(self._wait_for_word, plan)
+                return {"by": context.worker_id}
+
+            @manager.register_handler("generation")
+            def on_a_thread(context: JobContext) -> dict[str, str]:
+                return {"by": context.worker_id}
+
+            def stop() -> None:
+                looking.end()
+                manager.stop_processing()
+
+            working = _stopped_when_done(manager.start_processing(plan.jobs), stop, database)
+            asyncio.run(asyncio.wait_for(working, plan.limit_seconds))
+        return looking.watch
 
     def _wait_for_word(self, plan: Plan) -> None:
         """Wait until whoever asks this process says anything by its wire."""
@@ -274,16 +332,20 @@ class Beater:
 
             signals = StopSignals(manager, grace_seconds=plan.grace_seconds, settle_seconds=SETTLE_SECONDS)
             with closing(signals):
-                asyncio.run(asyncio.wait_for(_stopped_when_done(manager, database, signals), plan.limit_seconds))
+                # As the command works, which ends this process if a job must be left to its lease.
+                command = worked(manager, CONCURRENCY, signals)
+                working = _stopped_when_done(command, manager.stop_processing, database)
+                asyncio.run(asyncio.wait_for(working, plan.limit_seconds))
 
 
-async def _stopped_when_done(manager: JobManager, database: PromptStudioDatabase, signals: StopSignals) -> None:
-    """As the command works, which ends this process if a job must be left to its lease."""
-    working = asyncio.ensure_future(worked(manager, CONCURRENCY, signals))
+async def _stopped_when_done(
+    work: Coroutine[Any, Any, object], stop: Callable[[], None], database: PromptStudioDatabase
+) -> None:
+    working = asyncio.ensure_future(work)
     while not working.done():
         done, _ = await asyncio.wait({working}, timeout=0.2)
         if not done and await asyncio.to_thread(is_done, database):
-            manager.stop_processing()
+            stop()
     working.result()
 
 
