@@ -27,7 +27,9 @@ def pool() -> Iterator[Pool[Beater]]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("trial", TRIALS.values(), ids=list(TRIALS))
 @pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: location.name)
-@pytest.mark.verifies("PS-LEASE-HB-1", "PS-LEASE-HB-2", "PS-LEASE-HB-3", "PS-LEASE-HB-11", "PS-LEASE-HB-12")
+@pytest.mark.verifies(
+    "PS-LEASE-HB-1", "PS-LEASE-HB-2", "PS-LEASE-HB-3", "PS-LEASE-HB-11", "PS-LEASE-HB-12", "PS-LEASE-HB-14"
+)
 def test_leases_are_kept_and_taken(pool: Pool[Beater], location: Location, trial: Trial, tmp_path: Path) -> None:
     outcome = heartbeats.held(pool, location, trial, tmp_path)
     if outcome.found:

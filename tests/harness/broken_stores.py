@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-from prompt_studio import JobRow, PromptStudioDatabase
+from prompt_studio import JobRow, PromptStudioDatabase, TransientConflict
 from prompt_studio.storage.keyed_creates import Made, Once
 from prompt_studio.storage.statements import Statement, Statements
 from prompt_studio.storage.transactions import Session
@@ -107,6 +107,20 @@ def looks_up_first(database: PromptStudioDatabase) -> None:
         if once is not None:
             store.record_idempotency(once.key, entity_id)
         return Made(entity, replayed=False)
+
+    vars(store)["_made"] = made
+
+
+def waits_for_no_rival(database: PromptStudioDatabase) -> None:
+    """Make a create with a key that comes second end in a conflict, and not in the entity of the first."""
+    store = cast("Any", database)._store
+    right = store._made
+
+    def made(once: Once | None, create: Create, find: Find, *, alone: bool) -> Made[Any]:
+        made: Made[Any] = right(once, create, find, alone=alone)
+        if made.replayed:
+            raise TransientConflict("somebody else came first")
+        return made
 
     vars(store)["_made"] = made
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from prompt_studio import JobRow, PromptStudioDatabase
-from tests.harness.broken_stores import BrokenStore, Turn, looks_first, looks_up_first
+from tests.harness.broken_stores import BrokenStore, Turn, looks_first, looks_up_first, waits_for_no_rival
 from tests.harness.locations import SQLITE, WITH_LOCKS, WITHOUT_LOCKS, Location
 
 BOTH: Final = (SQLITE, WITH_LOCKS)
@@ -246,6 +246,13 @@ BROKEN: Final = (
         race="create_once",
         rounds=10,
         names=frozenset({"INV-ONE-EFFECT-PER-KEY"}),
+    ),
+    Broken(
+        name="who comes second for a key is told of a conflict",
+        besides=waits_for_no_rival,
+        race="create_once",
+        rounds=1,
+        names=frozenset({"PS-IDEMPOTENCY-PG-5"}),
     ),
     Broken(
         name="nobody locks",

@@ -163,7 +163,10 @@ def record(arena: Arena, rounds: int) -> str:
 
 
 def create_once(arena: Arena, rounds: int) -> str:
-    """All make one job, project, prompt and optimization for a key; in the end there is one of each for each key."""
+    """All make one job, project, prompt and optimization for a key; in the end there is one of each for each key.
+
+    Each of them is told of it: here nobody is in the way for so long that an error would be an answer.
+    """
     database = arena.umpire.database
     project = database.create_project("home")
     home = Home(project["id"], database.create_prompt(project_id=project["id"], name="home")["id"])
@@ -180,6 +183,9 @@ def create_once(arena: Arena, rounds: int) -> str:
     for kind, total in made.items():
         if total != rounds:
             arena.found("INV-ONE-EFFECT-PER-KEY", f"{total} of {kind} for {rounds} keys")
+    for call in arena.history().of("once"):
+        if call.told is None or call.told.kind != "made":
+            arena.found("PS-IDEMPOTENCY-PG-5", f"it was told of no entity: {call}")
     arena.finish()
     return f"{rounds} keys, {len(made)} rows each"
 

@@ -6,24 +6,39 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from prompt_studio import JobContext, JobManager, JobRow, Metrics, PromptStudioDatabase, TransientConflict
 from prompt_studio.job_manager import SETTLE_SECONDS
 from prompt_studio.metrics import Ending
+from prompt_studio.running.heartbeat import local_seconds
 from prompt_studio.stop_signals import StopSignals
 from prompt_studio.work_command import worked
-from tests.harness.heartbeats.judged_beats import Look
+from tests.harness.heartbeats.judged_beats import TICK_SECONDS, Look, Stop, Watch
 from tests.harness.locations import Location
 from tests.harness.processes import LIMIT_SECONDS, Seat, Trouble
 
 WAITS, BLOCKS, BURNS, RESTS = "waits", "blocks the loop", "burns the processor", "rests on a thread"
-TYPES: Final = {WAITS: "evaluation", BLOCKS: "evaluation", BURNS: "generation", RESTS: "generation"}
+HANGS: Final = "blocks the loop until it is told to go on"
+TYPES: Final = {
+    WAITS: "evaluation",
+    BLOCKS: "evaluation",
+    HANGS: "evaluation",
+    BURNS: "generation",
+    RESTS: "generation",
+}
 """What a handler does, and the type of job whose handler can do it: the one is async, the other plain."""
+
+FINISHED, INTERRUPTED = "finished", "interrupted"
+"""How a handler ends that may be stopped."""
+
+CONCURRENCY: Final = 4
+"""How many jobs a worker that is stopped runs at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +52,7 @@ class Plan:
     lease_seconds: int
     beat_seconds: float
     poll_seconds: float
+    grace_seconds: float = 0
     limit_seconds: float = LIMIT_SECONDS
 
 
@@ -75,10 +91,87 @@ class Story(Metrics):
 
 @dataclass(slots=True)
 class Runs:
-    """Each attempt of a worker, as job and how it ended, and how often it was stopped in the midst of them."""
+    """Each attempt of a worker, as job and how it ended, and each stop in the midst of them."""
 
     attempts: list[tuple[int, str]] = field(default_factory=list)
-    stops: int = 0
+    stops: list[Stop] = field(default_factory=list)
+
+
+class Stoppable(JobManager):
+    """A worker that knows whether it was told to stop."""
+
+    is_told = False
+
+    def stop_processing(self, grace_seconds: float | None = None) -> None:
+        super().stop_processing(grace_seconds)
+        self.is_told = True  # afterwards: whoever sees it knows that the worker has heard
+
+
+class Round(Metrics):
+    """One run of a worker: how its attempts end, and what comes after its stop."""
+
+    def __init__(self, runs: Runs, grace_seconds: float) -> None:
+        self._runs = runs
+        self._grace_seconds = grace_seconds
+        self._stop: Stop | None = None
+        self._signalled_at = 0.0
+
+    def stop(self) -> None:
+        """Let this process be told to stop."""
+        self._stop = Stop(self._grace_seconds)
+        self._runs.stops.append(self._stop)
+        self._signalled_at = local_seconds()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def begun_after_stop(self) -> None:
+        """A handler begins, and the worker has been told."""
+        if self._stop is not None:
+            self._stop.begun += 1
+
+    def over(self, job_id: int, how: str) -> None:
+        """A handler ends."""
+        self._runs.attempts.append((job_id, how))
+        if how == INTERRUPTED and self._stop is not None:
+            self._stop.interrupted.append(local_seconds() - self._signalled_at)
+
+    def renewed(self, job_type: str, *, late: bool) -> None:
+        del job_type, late
+        if self._stop is not None:
+            self._stop.beats += 1
+
+
+class Looking:
+    """A rival's looks, and a thread that notes as long as it looks whether it is awake."""
+
+    def __init__(self, plan: Plan, *, manages: bool = False) -> None:
+        self.watch: Final = Watch([], [], manages)
+        self._read_clock: Final = partial(plan.location.real_time, plan.address)
+        self._clock: Final = self._read_clock()
+        self._ended: Final = threading.Event()
+        self._thread: Final = threading.Thread(target=self._tick)
+        self._thread.start()
+
+    def look(self, acquire: Callable[[], JobRow | None]) -> JobRow | None:
+        """Look for a job, and note it."""
+        began = self._clock.now_milliseconds()
+        job = acquire()
+        self.watch.looks.append(Look(began, self._clock.now_milliseconds(), None if job is None else job["id"]))
+        return job
+
+    def end(self) -> None:
+        """Note no more: nobody will look again. A look may be under way."""
+        self._ended.set()
+
+    def close(self) -> None:
+        """The same, when no look is under way."""
+        self.end()
+        self._thread.join(LIMIT_SECONDS)
+        self._clock.close()
+
+    def _tick(self) -> None:
+        with closing(self._read_clock()) as clock:
+            while not self._ended.wait(TICK_SECONDS):
+                self.watch.ticks.append(clock.now_milliseconds())
 
 
 class Beater:
@@ -108,6 +201,8 @@ class Beater:
                         began = clock.now_milliseconds()
                         threading.Event().wait(plan.job_seconds)
                         story.told.blocks.append((began, clock.now_milliseconds()))
+                elif context.payload == HANGS:
+                    self._wait_for_word(plan)
                 else:
                     await idle(plan.job_seconds)
                 return {"by": context.worker_id}
@@ -123,87 +218,150 @@ class Beater:
             asyncio.run(asyncio.wait_for(manager.start_processing(plan.jobs), plan.limit_seconds))
         return story.told
 
-    def rival(self, plan: Plan) -> list[Look]:
-        """Look for a job again and again, and complete what there is, until all are over."""
-        looks, until = [], time.monotonic() + plan.limit_seconds
-        clock = plan.location.real_time(plan.address)
-        with opened(plan) as database:
+    def rival(self, plan: Plan) -> Watch:
+        """Look for a job again and again, and complete what there is, until all are over.
+
+        One whose first holder hangs is held until there is word to go on.
+        """
+        until = time.monotonic() + plan.limit_seconds
+        with closing(Looking(plan)) as looking, opened(as_rival(plan)) as database:
             while time.monotonic() < until:
-                began = clock.now_milliseconds()
-                job = database.acquire_next_job(worker_id=self.name)
-                looks.append(Look(began, clock.now_milliseconds(), None if job is None else job["id"]))
+                job = looking.look(partial(database.acquire_next_job, worker_id=self.name))
                 if job is not None:
+                    if job["payload"] == HANGS:
+                        self._wait_for_word(plan)
                     database.complete_job(job["id"], lease_token=job["lease_token"], result={"by": self.name})
                     continue
                 if is_done(database):
-                    clock.close()
-                    return looks
+                    return looking.watch
                 threading.Event().wait(plan.poll_seconds)
         raise Trouble(f"{self.name} waited for the end of all jobs for {plan.limit_seconds:g} s")
 
+    def managing_rival(self, plan: Plan) -> Watch:
+        """The same under a `JobManager`, which decides itself when to look."""
+        with closing(Looking(plan, manages=True)) as looking, opened(as_rival(plan)) as database:
+            acquire = database.acquire_next_job
+            vars(database)["acquire_next_job"] = lambda *called, **named: looking.look(
+                partial(acquire, *called, **named)
+            )
+            manager = JobManager(database, worker_id=self.name, poll_seconds=plan.poll_seconds)
+
+            @manager.register_handler("evaluation")
+            async def on_the_loop(context: JobContext) -> dict[str, str]:
+                if context.payload == HANGS:
+                    await asyncio.to_thread(self._wait_for_word, plan)
+                return {"by": context.worker_id}
+
+            @manager.register_handler("generation")
+            def on_a_thread(context: JobContext) -> dict[str, str]:
+                return {"by": context.worker_id}
+
+            def stop() -> None:
+                looking.end()
+                manager.stop_processing()
+
+            working = _stopped_when_done(manager.start_processing(plan.jobs), stop, database)
+            asyncio.run(asyncio.wait_for(working, plan.limit_seconds))
+        return looking.watch
+
+    def _wait_for_word(self, plan: Plan) -> None:
+        """Wait until whoever asks this process says anything by its wire."""
+        if not self._seat.wire.poll(plan.limit_seconds):
+            raise Trouble(f"{self.name} was never told to go on")
+        self._seat.wire.recv_bytes()
+
     def stop_again_and_again(self, plan: Plan, rounds: int) -> Runs:
-        """Work, and be stopped by SIGTERM under load, so many times.
+        """Work, and be stopped by SIGTERM under load, so many times, every second time with a grace time.
 
         A handler takes a moment, so that some are under way whenever a stop comes.
         """
         dice = Random(self.name)  # noqa: S311 - these dice decide nothing secret
         runs = Runs()
-        for _ in range(rounds):
-            self._work_until(plan, runs, dice, dice.randint(1, 6))
+        for number in range(rounds):
+            self._work_until(plan if number % 2 else at_once(plan), runs, dice, dice.randint(1, 6))
         return runs
 
     def finish(self, plan: Plan) -> Runs:
         """Work until nothing is left."""
         runs = Runs()
-        self._work_until(plan, runs, Random(self.name), None)  # noqa: S311 - these dice decide nothing secret
+        self._work_until(at_once(plan), runs, Random(self.name), None)  # noqa: S311 - these dice decide nothing secret
         return runs
 
     def _work_until(self, plan: Plan, runs: Runs, dice: Random, left: int | None) -> None:
-        """Work until so many jobs have begun on the event loop, or all are over."""
+        """Work until so many jobs have begun on the event loop, or all are over.
+
+        The last of them runs on into the grace time, or beyond it.
+        """
         with opened(plan) as database:
-            manager = JobManager(database, worker_id=self.name, poll_seconds=plan.poll_seconds, grace_seconds=0)
+            this = Round(runs, plan.grace_seconds)
+            manager = Stoppable(
+                database,
+                worker_id=self.name,
+                poll_seconds=plan.poll_seconds,
+                grace_seconds=plan.grace_seconds,
+                metrics=this,
+            )
+
+            def begin() -> float:
+                if manager.is_told:
+                    this.begun_after_stop()
+                return dice.uniform(0, plan.job_seconds)
 
             @manager.register_handler("evaluation")
             async def on_the_loop(context: JobContext) -> None:
                 nonlocal left
+                seconds = begin()
                 if left is not None:
                     left -= 1
                     if left == 0:
-                        runs.stops += 1
-                        os.kill(os.getpid(), signal.SIGTERM)
-                how = "interrupted"
+                        seconds += plan.grace_seconds * dice.choice((0.5, 2))
+                        this.stop()
+                how = INTERRUPTED
                 try:
-                    await idle(dice.uniform(0, plan.job_seconds))
-                    how = "finished"
+                    await idle(seconds)
+                    how = FINISHED
                 finally:
-                    runs.attempts.append((context.job_id, how))
+                    this.over(context.job_id, how)
 
             @manager.register_handler("generation")
             def on_a_thread(context: JobContext) -> None:
-                how = "finished"
-                if context.cancellation.wait(dice.uniform(0, plan.job_seconds)):
-                    how = "interrupted"
-                runs.attempts.append((context.job_id, how))
-                if how == "interrupted":
+                how = INTERRUPTED if context.cancellation.wait(begin()) else FINISHED
+                this.over(context.job_id, how)
+                if how == INTERRUPTED:
                     context.raise_if_stopped()
 
-            with closing(StopSignals(manager, grace_seconds=0, settle_seconds=SETTLE_SECONDS)) as signals:
-                asyncio.run(asyncio.wait_for(_stopped_when_done(manager, database, signals), plan.limit_seconds))
+            signals = StopSignals(manager, grace_seconds=plan.grace_seconds, settle_seconds=SETTLE_SECONDS)
+            with closing(signals):
+                # As the command works, which ends this process if a job must be left to its lease.
+                command = worked(manager, CONCURRENCY, signals)
+                working = _stopped_when_done(command, manager.stop_processing, database)
+                asyncio.run(asyncio.wait_for(working, plan.limit_seconds))
 
 
-async def _stopped_when_done(manager: JobManager, database: PromptStudioDatabase, signals: StopSignals) -> None:
-    """As the command works, which ends this process if a job must be left to its lease."""
-    working = asyncio.ensure_future(worked(manager, 4, signals))
+async def _stopped_when_done(
+    work: Coroutine[Any, Any, object], stop: Callable[[], None], database: PromptStudioDatabase
+) -> None:
+    working = asyncio.ensure_future(work)
     while not working.done():
         done, _ = await asyncio.wait({working}, timeout=0.2)
         if not done and await asyncio.to_thread(is_done, database):
-            manager.stop_processing()
+            stop()
     working.result()
 
 
 def name_of(number: int, life: int) -> str:
     """The name of one life of a process."""
     return f"process-{number}.{life}"
+
+
+def at_once(plan: Plan) -> Plan:
+    """The same without a grace time, under leases that are so long that what a stop has lost stays processing."""
+    return replace(plan, grace_seconds=0, lease_seconds=600, beat_seconds=60)
+
+
+def as_rival(plan: Plan) -> Plan:
+    """The same under leases that are so long that a rival need not renew what it holds."""
+    return replace(plan, lease_seconds=600, beat_seconds=200)
 
 
 def opened(plan: Plan) -> PromptStudioDatabase:
