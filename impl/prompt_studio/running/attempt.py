@@ -27,7 +27,7 @@ from prompt_studio.running.beats import Loss, Pace, loss
 from prompt_studio.running.handlers import JobContext, JobStopped, NotRetryable, Registration
 from prompt_studio.running.heartbeat import Attempt, Heartbeat, Holding, local_seconds
 from prompt_studio.running.polling import CLOSING_PAUSE_SECONDS_MAX, doubled
-from prompt_studio.running.threads import ended, is_set_within, on_a_thread
+from prompt_studio.running.threads import Uncut, on_a_thread
 from prompt_studio.running.tokens import Tokens
 
 _log: Final = logging.getLogger("prompt_studio.worker")
@@ -81,7 +81,7 @@ class Ground:
             raise JobStopped(loss(outcome) or "")
         return self.leased(outcome.job, pace, asked_at=asked_at, leased_seconds=pace.lease_seconds)
 
-    async def taken_over(self, job: JobRow, pace: Pace) -> Claimed:
+    async def taken_over(self, job: JobRow, pace: Pace, uncut: Uncut) -> Claimed:
         """The same, off the event loop, and repeated in trouble for as long as a lease is, unless it is hurried.
 
         Raises:
@@ -91,17 +91,17 @@ class Ground:
         tries, limit = 0, local_seconds() + pace.lease_seconds
         while True:
             try:
-                return await self.call(partial(self.renewed, job, pace))
+                return await uncut.answer(self.call(partial(self.renewed, job, pace)))
             except (TransientConflict, StoreUnavailable) as trouble:
                 pause = doubled(tries, CLOSING_PAUSE_SECONDS_MAX) * self.spread()
                 AttemptLog(_log, self._attempt(job).facts).warning("it cannot begin yet: %s", trouble)
-                if local_seconds() + pause >= limit or await is_set_within(self.hurried, pause):
+                if local_seconds() + pause >= limit or await uncut.is_set_within(self.hurried, pause):
                     raise
             tries += 1
 
-    async def call(self, call: Callable[[], Answer]) -> Answer:
-        """The answer of a call to the database, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.calls, call)
+    def call(self, call: Callable[[], Answer]) -> asyncio.Future[Answer]:
+        """The future answer of a call to the database, off the event loop; no task, so that nobody cancels it."""
+        return asyncio.get_running_loop().run_in_executor(self.calls, call)
 
     def _attempt(self, job: JobRow) -> Attempt:
         return Attempt(
@@ -151,8 +151,15 @@ class Running:
         self.log: Final = AttemptLog(_log, self._attempt.facts)
         self._loop = asyncio.get_running_loop()
         self._handler: asyncio.Future[Any] | None = None
+        self._uncut = Uncut(told=partial(self.stop, STOPPING))
+        self._entered = False
         self._begun = False
         self._left: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether the first step of `run` or `give_back` was taken; a task that is cancelled before takes none."""
+        return self._entered
 
     def stop(self, reason: str) -> None:
         """Ask the handler to end: an async one is cancelled, a plain one is signalled. On the event loop only."""
@@ -172,36 +179,33 @@ class Running:
             DatabaseError: the closing call met trouble that is no use in repeating; the lease ends by itself.
         """
         begun, ending = local_seconds(), Ending.LEFT
-        self._ground.metrics.begun(self._attempt.job_type)
+        self._enter()
         try:
             self._ground.heartbeat.tell(self._holding, self._hear_loss)
-            cancelled = await self._handle()
-            closing = asyncio.ensure_future(self._close())
-            cancelled = await ended(closing) or cancelled
-            defect = closing.exception()
-            if defect is not None and not isinstance(defect, DatabaseError) and self._holding.loss is None:
-                # Such as a result that raises when it is looked at: neither this worker nor the next may die of it.
-                closing = asyncio.ensure_future(self._failed(defect, retryable=True))
-                cancelled = await ended(closing) or cancelled
-            how = closing.result()
+            await self._handle()
+            how = await self._closed()
             ending = how.ending
         finally:
             self._end(ending, local_seconds() - begun)
         self.log.info("%s", how.ending, extra={"ending": how.ending})
-        if cancelled is not None:
-            raise cancelled
+        self._uncut.obey()
         return how
 
     async def give_back(self) -> Ended:
-        """Release the job, whose handler was not called."""
+        """Release the job, whose handler was not called; a cancellation is obeyed then."""
         ending = Ending.LEFT
-        self._ground.metrics.begun(self._attempt.job_type)
+        self._enter()
         try:
             how = await self._given_back()
             ending = how.ending
         finally:
             self._end(ending, 0.0)
+        self._uncut.obey()
         return how
+
+    def _enter(self) -> None:
+        self._entered = True
+        self._ground.metrics.begun(self._attempt.job_type)
 
     def _end(self, ending: Ending, seconds: float) -> None:
         self._ground.heartbeat.forget(self._holding)
@@ -217,8 +221,8 @@ class Running:
         except RuntimeError:
             self.log.warning("its event loop has ended")
 
-    async def _handle(self) -> asyncio.CancelledError | None:
-        """Wait for the handler's end, or until it is left; whoever cancels this meanwhile is told afterwards."""
+    async def _handle(self) -> None:
+        """Wait for the handler's end, or until it is left."""
         if self.context.cancellation.is_set():  # before it began
             self._handler = self._loop.create_future()
             self._handler.cancel()
@@ -229,8 +233,8 @@ class Running:
             self._begun = True
             name = f"prompt-studio-job-{self._attempt.job_id}"
             self._handler = on_a_thread(name, self._called, log=self.log)
-        either = asyncio.ensure_future(asyncio.wait({self._handler, self._left}, return_when=asyncio.FIRST_COMPLETED))
-        return await ended(either, told=partial(self.stop, STOPPING))
+        while not (self._handler.done() or self._left.done()):
+            await self._uncut.wait(asyncio.wait({self._handler, self._left}, return_when=asyncio.FIRST_COMPLETED))
 
     async def _awaited(self) -> Any:  # noqa: ANN401 - a result
         try:
@@ -244,6 +248,18 @@ class Running:
             result.close()
             raise TypeError("a plain handler returned a coroutine: make it async")
         return result
+
+    async def _closed(self) -> Ended:
+        """Write how it ended; a defect on the way is the job's, if it can be."""
+        try:
+            return await self._close()
+        except DatabaseError:
+            raise
+        except Exception as defect:
+            if self._holding.loss is not None:
+                raise
+            # Such as a result that raises when it is looked at: neither this worker nor the next may die of it.
+            return await self._failed(defect, retryable=True)
 
     async def _close(self) -> Ended:
         """Write how it ended, unless the lease is lost."""
@@ -317,19 +333,20 @@ class Running:
 
     async def _forget(self) -> None:
         token = self._attempt.lease_token
-        await self._ground.call(partial(self._ground.database.forget_lease, self._attempt.job_id, lease_token=token))
+        forget = partial(self._ground.database.forget_lease, self._attempt.job_id, lease_token=token)
+        await self._uncut.answer(self._ground.call(forget))
 
     async def _write(self, call: Callable[[], Outcome], seconds: float = math.inf) -> Outcome | None:
         """The definite answer of a closing call; None if there was none until the lease's deadline, or for so long."""
         tries, limit = 0, local_seconds() + seconds
         while True:
             try:
-                return await self._ground.call(call)
+                return await self._uncut.answer(self._ground.call(call))
             except (TransientConflict, StoreUnavailable) as trouble:  # impl: PS-LEASE-HB-9
                 self.log.warning("no answer yet: %s", trouble)
             pause = doubled(tries, CLOSING_PAUSE_SECONDS_MAX) * self._ground.spread()
             left = min(limit, self._holding.deadline) - local_seconds()
-            hurried = await is_set_within(self._ground.hurried, max(0.0, min(pause, left)))
+            hurried = await self._uncut.is_set_within(self._ground.hurried, max(0.0, min(pause, left)))
             if hurried or local_seconds() >= min(limit, self._holding.deadline):  # which a beat may have moved
                 return None
             self._ground.metrics.closing_repeated(self._attempt.job_type)
