@@ -151,6 +151,28 @@ class TestAWorker:
         is_released(worker, counted)
 
     @pytest.mark.verifies("PS-LEASE-HB-9")
+    def test_of_which_a_handler_ends_the_event_loop_fails_that_job_and_releases_others(
+        self, worker: JobManager, counted: Counted
+    ) -> None:
+        """As a second Ctrl-C does while an async handler is at work."""
+        both = asyncio.Event()
+
+        @worker.register_handler("evaluation")
+        async def handler(context: JobContext) -> None:
+            if context.job_id == 1:
+                await both.wait()
+                raise KeyboardInterrupt
+            both.set()
+            await asyncio.Event().wait()
+
+        worker.create_job("evaluation", 1, {}, max_retries=0)
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(asyncio.wait_for(worker.start_processing(2), LIMIT_SECONDS))
+        rows = [row(worker, job_id) for job_id in (1, 2)]
+        assert [(one["status"], one["executions"]) for one in rows] == [(JobStatus.FAILED, 1), (JobStatus.QUEUED, 0)]
+        assert sorted(counted.endings) == [Ending.FAILED, Ending.RELEASED]
+
+    @pytest.mark.verifies("PS-LEASE-HB-9")
     def test_repeats_a_closing_call_though_it_is_cancelled_in_it(
         self, worker: JobManager, troubled: Troubled, counted: Counted, main: Main
     ) -> None:
