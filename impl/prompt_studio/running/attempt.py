@@ -154,6 +154,7 @@ class Running:
         self._uncut = Uncut(told=partial(self.stop, STOPPING))
         self._entered = False
         self._begun = False
+        self._cancelled = False
         self._left: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -162,9 +163,13 @@ class Running:
         return self._entered
 
     def stop(self, reason: str) -> None:
-        """Ask the handler to end: an async one is cancelled, a plain one is signalled. On the event loop only."""
+        """Ask the handler to end: an async one is cancelled, a plain one is signalled. On the event loop only.
+
+        It is cancelled once: another time would cut what it does at its end.
+        """
         self.context.stop(reason)
-        if self._handler is not None and self._registration.is_async:
+        if self._handler is not None and self._registration.is_async and not self._cancelled:
+            self._cancelled = True
             self._handler.cancel()
 
     def leave(self) -> None:
