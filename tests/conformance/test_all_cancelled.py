@@ -3,18 +3,15 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from prompt_studio import JobContext, JobManager, JobStatus, TransientConflict
 from prompt_studio.metrics import Ending
-from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled, quick, row
+from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled, quick, row, steps
 
 pytestmark = pytest.mark.conformance
-
-STEPS: Final = 10
-"""Of the event loop: as many as would do for a task that is cut to come to its end."""
 
 
 class Main:
@@ -59,8 +56,7 @@ class Main:
             await asyncio.Event().wait()
         finally:
             self.cancelled.set()
-            for _ in range(STEPS):
-                await asyncio.sleep(0)
+            await steps()
             self.gone_on.set()
 
 

@@ -16,13 +16,11 @@ from prompt_studio import (
 )
 from prompt_studio.metrics import Ending
 from prompt_studio.running.worker import Worker
-from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled, quick, row, work
+from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled, quick, row, steps, work
 
 pytestmark = pytest.mark.conformance
 
 MOMENT_SECONDS = 0.3
-STEPS = 10
-"""Of the event loop: as many as would do for a worker that is told something to act on it."""
 
 
 class TestAStop:
@@ -153,8 +151,7 @@ class TestAStop:
                 await asyncio.Event().wait()
             finally:
                 worker.stop_processing(0)
-                for _ in range(STEPS):
-                    await asyncio.sleep(0)
+                await steps()
                 ended.append(context.reason)
 
         worker.create_job("evaluation", 1, {})
@@ -236,6 +233,20 @@ class TestAStop:
         assert counted.endings == [Ending.RELEASED]
         found = row(worker)
         assert (found["status"], found["executions"], found["lease_token"]) == (JobStatus.QUEUED, 0, 1)
+
+    @pytest.mark.verifies("INV-LOCKS-MATCH")
+    def test_that_cannot_release_what_was_acquired_keeps_no_lock(
+        self, worker: JobManager, troubled: Troubled, counted: Counted
+    ) -> None:
+        worker.register_handler("evaluation", quick)
+        worker.create_job("evaluation", 1, {})
+        troubled.on_acquired, troubled.releasing = worker.stop_processing, [SchemaError("changed by hand")]
+        with pytest.raises(SchemaError, match="by hand"):
+            work(worker, until=9)
+        assert counted.endings == [Ending.LEFT]
+        assert row(worker)["status"] is JobStatus.PROCESSING
+        locks = troubled.get_lock_counts()
+        assert locks.acquired == locks.unlocked
 
     @pytest.mark.parametrize("acquiring", [True, False], ids=["while acquiring", "while running"])
     @pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-12", "INV-NOTHING-LOST")
@@ -350,8 +361,7 @@ class TestAStop:
                     await asyncio.Event().wait()
                 finally:
                     task.cancel()
-                    for _ in range(STEPS):
-                        await asyncio.sleep(0)
+                    await steps()
                     assert context.reason == "stopping"
                     ended.set()
 

@@ -191,7 +191,7 @@ class Running:
             how = await self._closed()
             ending = how.ending
         finally:
-            self._end(ending, local_seconds() - begun)
+            await self._end(ending, local_seconds() - begun)
         self.log.info("%s", how.ending, extra={"ending": how.ending})
         self._uncut.obey()
         return how
@@ -204,7 +204,7 @@ class Running:
             how = await self._given_back()
             ending = how.ending
         finally:
-            self._end(ending, 0.0)
+            await self._end(ending, 0.0)
         self._uncut.obey()
         return how
 
@@ -212,11 +212,14 @@ class Running:
         self._entered = True
         self._ground.metrics.begun(self._attempt.job_type)
 
-    def _end(self, ending: Ending, seconds: float) -> None:
+    async def _end(self, ending: Ending, seconds: float) -> None:
+        """Keep nothing of the attempt here: no beat, no token that is closed, no lock that nobody gave back."""
         self._ground.heartbeat.forget(self._holding)
+        self._ground.metrics.ended(self._attempt.job_type, ending, seconds)
         if ending in _CLOSED:
             self._ground.tokens.closed(self._attempt.job_id, self._attempt.lease_token)
-        self._ground.metrics.ended(self._attempt.job_type, ending, seconds)
+        else:
+            await self._forget()
 
     def _hear_loss(self, lost: Loss) -> None:
         """On a thread of the heartbeat: tell the handler at once, and the loop as soon as it listens."""
@@ -274,14 +277,14 @@ class Running:
         if not handler.done():
             self.log.error("its handler does not end; its lease does")
             handler.add_done_callback(self._note_late_end)
-            return await self._leave()
+            return self._leave()
         stopped = handler.cancelled()
         error = None if stopped else handler.exception()
         lost = self._ground.heartbeat.close_attempt(self._holding)
         if lost is not None:  # impl: PS-LEASE-HB-8
             if error is not None:
                 self.log.info("what its handler raised meanwhile", exc_info=error)
-            return await self._lost(lost)
+            return self._lost(lost)
         if self.context.reason is not None and (stopped or isinstance(error, JobStopped)):
             return await self._release()
         if stopped:
@@ -293,13 +296,13 @@ class Running:
             completed = await self._write(partial(self._completed, result))
         except InputError as refused:  # the result is no JSON: nothing was sent
             return await self._failed(refused, retryable=False)
-        return await self._answered(completed, Ended(Ending.COMPLETED, result))
+        return self._answered(completed, Ended(Ending.COMPLETED, result))
 
     async def _given_back(self) -> Ended:
         """Release a job that did not run, also if only the deadline says that its lease is lost: the token tells."""
         lost = self._ground.heartbeat.close_attempt(self._holding)
         if lost is not None and lost is not Loss.DEADLINE:
-            return await self._lost(lost)
+            return self._lost(lost)
         return await self._release()  # impl: PS-LEASE-HB-18
 
     def _note_late_end(self, handler: asyncio.Future[Any]) -> None:
@@ -311,29 +314,27 @@ class Running:
         outcome = await self._write(partial(self._fail, _said(error), retryable=retryable))
         requeued = outcome is not None and outcome.status is JobStatus.QUEUED
         how = Ended(Ending.REQUEUED if requeued else Ending.FAILED, error=error)
-        return await self._answered(outcome, how)
+        return self._answered(outcome, how)
 
     async def _release(self) -> Ended:
         how = Ended(Ending.RELEASED, error=JobStopped(self.context.reason or STOPPING))
-        return await self._answered(await self._write(self._released, polling.RELEASE_SECONDS_MAX), how)
+        return self._answered(await self._write(self._released, polling.RELEASE_SECONDS_MAX), how)
 
-    async def _answered(self, outcome: Outcome | None, how: Ended) -> Ended:
+    def _answered(self, outcome: Outcome | None, how: Ended) -> Ended:
         """It ended so, if the database says so; None is no answer for as long as one was waited for."""
         if outcome is None:
             self.log.error("how it ended could not be written; its lease ends by itself")
             deadline = self._ground.heartbeat.close_attempt(self._holding)
-            return await (self._leave() if deadline is None else self._lost(deadline))
+            return self._leave() if deadline is None else self._lost(deadline)
         lost = loss(outcome)
         if lost is None:
             return how
-        return replace(await self._lost(self._ground.heartbeat.lose(self._holding, lost)), is_left=False)
+        return replace(self._lost(self._ground.heartbeat.lose(self._holding, lost)), is_left=False)
 
-    async def _lost(self, lost: Loss) -> Ended:
-        await self._forget()
+    def _lost(self, lost: Loss) -> Ended:
         return Ended(Ending.LOST, error=JobStopped(lost), is_left=lost is Loss.DEADLINE)
 
-    async def _leave(self) -> Ended:
-        await self._forget()
+    def _leave(self) -> Ended:
         return Ended(Ending.LEFT, error=JobStopped(self.context.reason or STOPPING), is_left=True)
 
     async def _forget(self) -> None:
