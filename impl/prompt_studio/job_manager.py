@@ -6,7 +6,6 @@ call for each attempt. What a worker does is in `prompt_studio.running`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
@@ -28,7 +27,7 @@ from prompt_studio.running.attempt import Ground, Running
 from prompt_studio.running.beats import Pace, pace
 from prompt_studio.running.handlers import AnyHandler, Handlers, JobContext, Registration
 from prompt_studio.running.heartbeat import Heartbeat, beating_database, draw_spread
-from prompt_studio.running.threads import ended, to_its_end
+from prompt_studio.running.threads import Uncut, to_its_end
 from prompt_studio.running.tokens import Tokens
 from prompt_studio.running.wake_up import WakeUp
 from prompt_studio.running.worker import Habits, Worker
@@ -259,13 +258,13 @@ class JobManager:
             raise InputError(f"there is no handler for {job['job_type']} jobs: register one")
         kept = self._pace_of(registration)
         async with self._grounded(kept, threads=2) as ground:
-            taking = asyncio.ensure_future(ground.taken_over(job, kept))
-            cancelled = await ended(taking, told=ground.hurried.set)
-            if cancelled is not None:
-                if taking.exception() is None:
-                    await to_its_end(Running(ground, registration, taking.result()).give_back())
-                raise cancelled
-            running = Running(ground, registration, taking.result())
+            uncut = Uncut(told=ground.hurried.set)
+            try:
+                running = Running(ground, registration, await ground.taken_over(job, kept, uncut))
+                if uncut.cancelled is not None:
+                    await running.give_back()
+            finally:
+                uncut.obey()
             self._alone.append(running.context)
             try:
                 how = await running.run()

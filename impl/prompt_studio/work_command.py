@@ -10,6 +10,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import wraps
 from importlib import import_module
 from types import ModuleType
 from typing import Final
@@ -20,7 +21,7 @@ from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import DatabaseError, InputError
 from prompt_studio.job_manager import CONCURRENCY_MAX, GRACE_SECONDS, POLL_SECONDS, SETTLE_SECONDS, JobManager
 from prompt_studio.metrics import Metrics
-from prompt_studio.running.handlers import Handlers
+from prompt_studio.running.handlers import Handler, Handlers
 from prompt_studio.stop_signals import REPEAT_SECONDS, StopSignals
 from prompt_studio.worker_log import JSON, TEXT, log_to_standard_error
 
@@ -108,7 +109,7 @@ def answer(asked: Namespace) -> Answer:
                 settle_seconds=asked.settle_seconds,
                 metrics=_metrics(asked.metrics_port, asked.metrics_address, database),
             )
-            manager.register_handlers(handlers)
+            manager.register_handlers(_without_interrupts(handlers))
             signals = StopSignals(manager, grace_seconds=asked.grace_seconds, settle_seconds=asked.settle_seconds)
             working = True
             with closing(signals):
@@ -136,6 +137,29 @@ def handlers_of(named: str) -> Handlers:
     if not handlers:
         raise InputError(f"--handlers {named}: it has no handler for any type of job: register one")
     return handlers
+
+
+def _without_interrupts(handlers: Handlers) -> Handlers:
+    """The same ones, of which a KeyboardInterrupt is an error like others.
+
+    SIGINT is heard otherwise and raises none, so theirs is not the Ctrl-C by which it would end the event loop.
+    """
+    guarded = Handlers()
+    for job_type, one in handlers.items():
+        handler = _without_interrupt(one.handler) if one.is_async else one.handler
+        guarded.register(job_type, handler, lease_seconds=one.lease_seconds)
+    return guarded
+
+
+def _without_interrupt(handler: Handler) -> Handler:
+    @wraps(handler)  # also for what it takes
+    async def guarded(*arguments: object) -> object:
+        try:
+            return await handler(*arguments)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("the handler raised KeyboardInterrupt") from error
+
+    return guarded
 
 
 def _imported(module_name: str) -> ModuleType:

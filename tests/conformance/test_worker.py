@@ -268,7 +268,7 @@ class TestTrouble:
         assert row(worker)["status"] is JobStatus.PROCESSING
         assert counted.endings == []
 
-    @pytest.mark.verifies("PS-LEASE-HB-16")
+    @pytest.mark.verifies("PS-LEASE-HB-16", "INV-LOCKS-MATCH")
     def test_of_one_closing_call_that_is_no_use_in_repeating_leaves_the_job_to_its_lease(
         self, worker: JobManager, troubled: Troubled, counted: Counted, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -279,6 +279,8 @@ class TestTrouble:
         assert work(worker, until=2, max_concurrent=1)
         assert counted.endings == [Ending.LEFT, Ending.COMPLETED]
         assert "it ended, and that was not written" in caplog.text
+        counts = troubled.get_lock_counts()
+        assert counts.acquired == counts.unlocked
 
     def test_of_our_own_making_with_one_result_fails_that_job_and_no_other(
         self, worker: JobManager, troubled: Troubled, counted: Counted
@@ -291,6 +293,7 @@ class TestTrouble:
         assert counted.endings == [Ending.REQUEUED, Ending.COMPLETED]
         assert row(worker)["error_message"] == "ZeroDivisionError: a defect"
 
+    @pytest.mark.verifies("INV-LOCKS-MATCH")
     def test_of_our_own_making_ends_the_worker_and_is_told(self, worker: JobManager, troubled: Troubled) -> None:
         worker.register_handler("evaluation", quick)
         worker.create_job("evaluation", 1, {})
@@ -298,6 +301,8 @@ class TestTrouble:
         troubled.failing = [ZeroDivisionError("a defect")]
         with pytest.raises(ZeroDivisionError, match="a defect"):
             work(worker, until=9)
+        counts = troubled.get_lock_counts()
+        assert counts.acquired == counts.unlocked
 
     @pytest.mark.verifies("PS-LEASE-HB-7", "PS-LEASE-HB-8")
     def test_of_all_beats_loses_the_lease_and_the_result_though_nobody_has_taken_the_job(

@@ -16,7 +16,7 @@ from prompt_studio import (
 )
 from prompt_studio.metrics import Ending
 from prompt_studio.running.worker import Worker
-from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled, quick, row, work
+from tests.conformance.working import LIMIT_SECONDS, NEVER, Counted, Troubled, quick, row, steps, work
 
 pytestmark = pytest.mark.conformance
 
@@ -140,6 +140,25 @@ class TestAStop:
         assert gone_on.wait(LIMIT_SECONDS)
         assert row(worker)["status"] is JobStatus.PROCESSING
 
+    @pytest.mark.verifies("PS-LEASE-HB-8", "PS-LEASE-HB-12")
+    def test_cancels_no_handler_that_was_cancelled_for_a_loss(self, worker: JobManager, counted: Counted) -> None:
+        ended: list[str | None] = []
+
+        @worker.register_handler("evaluation", lease_seconds=1)
+        async def handler(context: JobContext) -> None:
+            assert worker.cancel_job(context.job_id)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                worker.stop_processing(0)
+                await steps()
+                ended.append(context.reason)
+
+        worker.create_job("evaluation", 1, {})
+        work(worker, until=9, max_concurrent=1)
+        assert counted.endings == [Ending.LOST]
+        assert ended == counted.lost_for
+
     @pytest.mark.verifies("PS-LEASE-HB-19")
     def test_says_that_how_a_job_ended_was_not_written(
         self, worker: JobManager, troubled: Troubled, counted: Counted
@@ -214,6 +233,20 @@ class TestAStop:
         assert counted.endings == [Ending.RELEASED]
         found = row(worker)
         assert (found["status"], found["executions"], found["lease_token"]) == (JobStatus.QUEUED, 0, 1)
+
+    @pytest.mark.verifies("INV-LOCKS-MATCH")
+    def test_that_cannot_release_what_was_acquired_keeps_no_lock(
+        self, worker: JobManager, troubled: Troubled, counted: Counted
+    ) -> None:
+        worker.register_handler("evaluation", quick)
+        worker.create_job("evaluation", 1, {})
+        troubled.on_acquired, troubled.releasing = worker.stop_processing, [SchemaError("changed by hand")]
+        with pytest.raises(SchemaError, match="by hand"):
+            work(worker, until=9)
+        assert counted.endings == [Ending.LEFT]
+        assert row(worker)["status"] is JobStatus.PROCESSING
+        locks = troubled.get_lock_counts()
+        assert locks.acquired == locks.unlocked
 
     @pytest.mark.parametrize("acquiring", [True, False], ids=["while acquiring", "while running"])
     @pytest.mark.verifies("PS-LEASE-HB-11", "PS-LEASE-HB-12", "INV-NOTHING-LOST")
@@ -315,6 +348,35 @@ class TestAStop:
         worker.create_job("evaluation", 1, {})
         assert work(worker, until=9)
         assert counted.endings == [Ending.RELEASED]
+
+    @pytest.mark.verifies("PS-LEASE-HB-12")
+    def test_of_a_job_that_is_processed_by_itself_cancels_its_handler_once(self, worker: JobManager) -> None:
+        async def play() -> None:
+            begun, ended = asyncio.Event(), asyncio.Event()
+
+            @worker.register_handler("evaluation")
+            async def handler(context: JobContext) -> None:
+                begun.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    task.cancel()
+                    await steps()
+                    assert context.reason == "stopping"
+                    ended.set()
+
+            job = worker.get_next_job()
+            assert job is not None
+            task = asyncio.create_task(worker.process_job(job))
+            await asyncio.wait_for(begun.wait(), LIMIT_SECONDS)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(task, LIMIT_SECONDS)
+            assert ended.is_set()
+
+        worker.create_job("evaluation", 1, {})
+        asyncio.run(play())
+        assert row(worker)["status"] is JobStatus.QUEUED
 
     def test_tells_whoever_processes_a_job_by_itself(self, worker: JobManager) -> None:
         """`process_job` is stopped by cancelling it, and what it runs can be told to stop by its context."""

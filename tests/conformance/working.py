@@ -25,6 +25,8 @@ AT_ONCE: Final = 3
 NEVER: Final = 3600.0
 LIMIT_SECONDS: Final = 60.0
 """The longest that anything here waits, on a machine that has much else to do."""
+STEPS: Final = 10
+"""Of the event loop: as many as would do for a worker to act on what it is told, or to come to an end too soon."""
 FACTS: Final = ("job_id", "lease_token", "worker_id")
 _ABOUT_AN_ATTEMPT: Final = re.compile(r"job \d+")
 
@@ -180,6 +182,14 @@ def until(happens: Callable[[], bool]) -> None:
     while not happens():
         assert time.monotonic() < deadline, "it did not happen in time"
         threading.Event().wait(0.005)
+
+
+async def steps() -> None:
+    """Let the event loop take some steps."""
+    for _ in range(STEPS):
+        taken = asyncio.Event()
+        asyncio.get_running_loop().call_soon(taken.set)
+        await taken.wait()
 
 
 def quick(context: JobContext) -> object:

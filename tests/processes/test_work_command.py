@@ -76,6 +76,12 @@ class OnTheLoop:
 
 blocking = {"optimization": OnTheLoop()}
 
+class Interrupted:
+    async def __call__(self, context):
+        raise KeyboardInterrupt
+
+interrupted = {"evaluation": Interrupted()}
+
 @handlers.register("optimization")
 async def never(context: JobContext):
     context.progress(note="waiting")
@@ -297,6 +303,25 @@ class TestWithoutPrometheus:
         assert type(work_command._metrics(None, None, database)) is Metrics
         with pytest.raises(InputError, match=r"install the extra, prompt-studio-core\[metrics\]"):
             work_command._metrics(0, None, database)
+
+
+class TestAHandler:
+    @pytest.mark.verifies("PS-LEASE-HB-9")
+    def test_that_raises_what_ctrl_c_does_has_failed_and_ends_no_worker(
+        self, workers: Start, database: PromptStudioDatabase
+    ) -> None:
+        """SIGINT is the worker's own, so that Ctrl-C raises nothing."""
+        database.create_job("evaluation", 1, {}, max_retries=0)
+        worker = workers("--handlers", "tasks:interrupted")
+        worker.await_line("job 1: failed")
+        worker.signal(signal.SIGINT)
+        assert worker.ended()[0] == 0
+        job = database.get_job(1)
+        assert job is not None
+        assert (job["status"], job["error_message"]) == (
+            JobStatus.FAILED,
+            "RuntimeError: the handler raised KeyboardInterrupt",
+        )
 
 
 class TestASignal:

@@ -27,7 +27,7 @@ from prompt_studio.running.beats import Loss, Pace, loss
 from prompt_studio.running.handlers import JobContext, JobStopped, NotRetryable, Registration
 from prompt_studio.running.heartbeat import Attempt, Heartbeat, Holding, local_seconds
 from prompt_studio.running.polling import CLOSING_PAUSE_SECONDS_MAX, doubled
-from prompt_studio.running.threads import ended, is_set_within, on_a_thread
+from prompt_studio.running.threads import Uncut, on_a_thread
 from prompt_studio.running.tokens import Tokens
 
 _log: Final = logging.getLogger("prompt_studio.worker")
@@ -81,7 +81,7 @@ class Ground:
             raise JobStopped(loss(outcome) or "")
         return self.leased(outcome.job, pace, asked_at=asked_at, leased_seconds=pace.lease_seconds)
 
-    async def taken_over(self, job: JobRow, pace: Pace) -> Claimed:
+    async def taken_over(self, job: JobRow, pace: Pace, uncut: Uncut) -> Claimed:
         """The same, off the event loop, and repeated in trouble for as long as a lease is, unless it is hurried.
 
         Raises:
@@ -91,17 +91,17 @@ class Ground:
         tries, limit = 0, local_seconds() + pace.lease_seconds
         while True:
             try:
-                return await self.call(partial(self.renewed, job, pace))
+                return await uncut.answer(self.call(partial(self.renewed, job, pace)))
             except (TransientConflict, StoreUnavailable) as trouble:
                 pause = doubled(tries, CLOSING_PAUSE_SECONDS_MAX) * self.spread()
                 AttemptLog(_log, self._attempt(job).facts).warning("it cannot begin yet: %s", trouble)
-                if local_seconds() + pause >= limit or await is_set_within(self.hurried, pause):
+                if local_seconds() + pause >= limit or await uncut.is_set_within(self.hurried, pause):
                     raise
             tries += 1
 
-    async def call(self, call: Callable[[], Answer]) -> Answer:
-        """The answer of a call to the database, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.calls, call)
+    def call(self, call: Callable[[], Answer]) -> asyncio.Future[Answer]:
+        """The future answer of a call to the database, off the event loop; no task, so that nobody cancels it."""
+        return asyncio.get_running_loop().run_in_executor(self.calls, call)
 
     def _attempt(self, job: JobRow) -> Attempt:
         return Attempt(
@@ -151,13 +151,25 @@ class Running:
         self.log: Final = AttemptLog(_log, self._attempt.facts)
         self._loop = asyncio.get_running_loop()
         self._handler: asyncio.Future[Any] | None = None
+        self._uncut = Uncut(told=partial(self.stop, STOPPING))
+        self._entered = False
         self._begun = False
+        self._cancelled = False
         self._left: asyncio.Future[None] = self._loop.create_future()
 
+    @property
+    def is_entered(self) -> bool:
+        """Whether the first step of `run` or `give_back` was taken; a task that is cancelled before takes none."""
+        return self._entered
+
     def stop(self, reason: str) -> None:
-        """Ask the handler to end: an async one is cancelled, a plain one is signalled. On the event loop only."""
+        """Ask the handler to end: an async one is cancelled, a plain one is signalled. On the event loop only.
+
+        It is cancelled once: another time would cut what it does at its end.
+        """
         self.context.stop(reason)
-        if self._handler is not None and self._registration.is_async:
+        if self._handler is not None and self._registration.is_async and not self._cancelled:
+            self._cancelled = True
             self._handler.cancel()
 
     def leave(self) -> None:
@@ -172,42 +184,42 @@ class Running:
             DatabaseError: the closing call met trouble that is no use in repeating; the lease ends by itself.
         """
         begun, ending = local_seconds(), Ending.LEFT
-        self._ground.metrics.begun(self._attempt.job_type)
+        self._enter()
         try:
             self._ground.heartbeat.tell(self._holding, self._hear_loss)
-            cancelled = await self._handle()
-            closing = asyncio.ensure_future(self._close())
-            cancelled = await ended(closing) or cancelled
-            defect = closing.exception()
-            if defect is not None and not isinstance(defect, DatabaseError) and self._holding.loss is None:
-                # Such as a result that raises when it is looked at: neither this worker nor the next may die of it.
-                closing = asyncio.ensure_future(self._failed(defect, retryable=True))
-                cancelled = await ended(closing) or cancelled
-            how = closing.result()
+            await self._handle()
+            how = await self._closed()
             ending = how.ending
         finally:
-            self._end(ending, local_seconds() - begun)
+            await self._end(ending, local_seconds() - begun)
         self.log.info("%s", how.ending, extra={"ending": how.ending})
-        if cancelled is not None:
-            raise cancelled
+        self._uncut.obey()
         return how
 
     async def give_back(self) -> Ended:
-        """Release the job, whose handler was not called."""
+        """Release the job, whose handler was not called; a cancellation is obeyed then."""
         ending = Ending.LEFT
-        self._ground.metrics.begun(self._attempt.job_type)
+        self._enter()
         try:
             how = await self._given_back()
             ending = how.ending
         finally:
-            self._end(ending, 0.0)
+            await self._end(ending, 0.0)
+        self._uncut.obey()
         return how
 
-    def _end(self, ending: Ending, seconds: float) -> None:
+    def _enter(self) -> None:
+        self._entered = True
+        self._ground.metrics.begun(self._attempt.job_type)
+
+    async def _end(self, ending: Ending, seconds: float) -> None:
+        """Keep nothing of the attempt here: no beat, no token that is closed, no lock that nobody gave back."""
         self._ground.heartbeat.forget(self._holding)
+        self._ground.metrics.ended(self._attempt.job_type, ending, seconds)
         if ending in _CLOSED:
             self._ground.tokens.closed(self._attempt.job_id, self._attempt.lease_token)
-        self._ground.metrics.ended(self._attempt.job_type, ending, seconds)
+        else:
+            await self._forget()
 
     def _hear_loss(self, lost: Loss) -> None:
         """On a thread of the heartbeat: tell the handler at once, and the loop as soon as it listens."""
@@ -217,8 +229,8 @@ class Running:
         except RuntimeError:
             self.log.warning("its event loop has ended")
 
-    async def _handle(self) -> asyncio.CancelledError | None:
-        """Wait for the handler's end, or until it is left; whoever cancels this meanwhile is told afterwards."""
+    async def _handle(self) -> None:
+        """Wait for the handler's end, or until it is left."""
         if self.context.cancellation.is_set():  # before it began
             self._handler = self._loop.create_future()
             self._handler.cancel()
@@ -229,8 +241,8 @@ class Running:
             self._begun = True
             name = f"prompt-studio-job-{self._attempt.job_id}"
             self._handler = on_a_thread(name, self._called, log=self.log)
-        either = asyncio.ensure_future(asyncio.wait({self._handler, self._left}, return_when=asyncio.FIRST_COMPLETED))
-        return await ended(either, told=partial(self.stop, STOPPING))
+        while not (self._handler.done() or self._left.done()):
+            await self._uncut.wait(asyncio.wait({self._handler, self._left}, return_when=asyncio.FIRST_COMPLETED))
 
     async def _awaited(self) -> Any:  # noqa: ANN401 - a result
         try:
@@ -245,6 +257,18 @@ class Running:
             raise TypeError("a plain handler returned a coroutine: make it async")
         return result
 
+    async def _closed(self) -> Ended:
+        """Write how it ended; a defect on the way is the job's, if it can be."""
+        try:
+            return await self._close()
+        except DatabaseError:
+            raise
+        except Exception as defect:
+            if self._holding.loss is not None:
+                raise
+            # Such as a result that raises when it is looked at: neither this worker nor the next may die of it.
+            return await self._failed(defect, retryable=True)
+
     async def _close(self) -> Ended:
         """Write how it ended, unless the lease is lost."""
         if not self._begun:
@@ -253,14 +277,14 @@ class Running:
         if not handler.done():
             self.log.error("its handler does not end; its lease does")
             handler.add_done_callback(self._note_late_end)
-            return await self._leave()
+            return self._leave()
         stopped = handler.cancelled()
         error = None if stopped else handler.exception()
         lost = self._ground.heartbeat.close_attempt(self._holding)
         if lost is not None:  # impl: PS-LEASE-HB-8
             if error is not None:
                 self.log.info("what its handler raised meanwhile", exc_info=error)
-            return await self._lost(lost)
+            return self._lost(lost)
         if self.context.reason is not None and (stopped or isinstance(error, JobStopped)):
             return await self._release()
         if stopped:
@@ -272,13 +296,13 @@ class Running:
             completed = await self._write(partial(self._completed, result))
         except InputError as refused:  # the result is no JSON: nothing was sent
             return await self._failed(refused, retryable=False)
-        return await self._answered(completed, Ended(Ending.COMPLETED, result))
+        return self._answered(completed, Ended(Ending.COMPLETED, result))
 
     async def _given_back(self) -> Ended:
         """Release a job that did not run, also if only the deadline says that its lease is lost: the token tells."""
         lost = self._ground.heartbeat.close_attempt(self._holding)
         if lost is not None and lost is not Loss.DEADLINE:
-            return await self._lost(lost)
+            return self._lost(lost)
         return await self._release()  # impl: PS-LEASE-HB-18
 
     def _note_late_end(self, handler: asyncio.Future[Any]) -> None:
@@ -290,46 +314,45 @@ class Running:
         outcome = await self._write(partial(self._fail, _said(error), retryable=retryable))
         requeued = outcome is not None and outcome.status is JobStatus.QUEUED
         how = Ended(Ending.REQUEUED if requeued else Ending.FAILED, error=error)
-        return await self._answered(outcome, how)
+        return self._answered(outcome, how)
 
     async def _release(self) -> Ended:
         how = Ended(Ending.RELEASED, error=JobStopped(self.context.reason or STOPPING))
-        return await self._answered(await self._write(self._released, polling.RELEASE_SECONDS_MAX), how)
+        return self._answered(await self._write(self._released, polling.RELEASE_SECONDS_MAX), how)
 
-    async def _answered(self, outcome: Outcome | None, how: Ended) -> Ended:
+    def _answered(self, outcome: Outcome | None, how: Ended) -> Ended:
         """It ended so, if the database says so; None is no answer for as long as one was waited for."""
         if outcome is None:
             self.log.error("how it ended could not be written; its lease ends by itself")
             deadline = self._ground.heartbeat.close_attempt(self._holding)
-            return await (self._leave() if deadline is None else self._lost(deadline))
+            return self._leave() if deadline is None else self._lost(deadline)
         lost = loss(outcome)
         if lost is None:
             return how
-        return replace(await self._lost(self._ground.heartbeat.lose(self._holding, lost)), is_left=False)
+        return replace(self._lost(self._ground.heartbeat.lose(self._holding, lost)), is_left=False)
 
-    async def _lost(self, lost: Loss) -> Ended:
-        await self._forget()
+    def _lost(self, lost: Loss) -> Ended:
         return Ended(Ending.LOST, error=JobStopped(lost), is_left=lost is Loss.DEADLINE)
 
-    async def _leave(self) -> Ended:
-        await self._forget()
+    def _leave(self) -> Ended:
         return Ended(Ending.LEFT, error=JobStopped(self.context.reason or STOPPING), is_left=True)
 
     async def _forget(self) -> None:
         token = self._attempt.lease_token
-        await self._ground.call(partial(self._ground.database.forget_lease, self._attempt.job_id, lease_token=token))
+        forget = partial(self._ground.database.forget_lease, self._attempt.job_id, lease_token=token)
+        await self._uncut.answer(self._ground.call(forget))
 
     async def _write(self, call: Callable[[], Outcome], seconds: float = math.inf) -> Outcome | None:
         """The definite answer of a closing call; None if there was none until the lease's deadline, or for so long."""
         tries, limit = 0, local_seconds() + seconds
         while True:
             try:
-                return await self._ground.call(call)
+                return await self._uncut.answer(self._ground.call(call))
             except (TransientConflict, StoreUnavailable) as trouble:  # impl: PS-LEASE-HB-9
                 self.log.warning("no answer yet: %s", trouble)
             pause = doubled(tries, CLOSING_PAUSE_SECONDS_MAX) * self._ground.spread()
             left = min(limit, self._holding.deadline) - local_seconds()
-            hurried = await is_set_within(self._ground.hurried, max(0.0, min(pause, left)))
+            hurried = await self._uncut.is_set_within(self._ground.hurried, max(0.0, min(pause, left)))
             if hurried or local_seconds() >= min(limit, self._holding.deadline):  # which a beat may have moved
                 return None
             self._ground.metrics.closing_repeated(self._attempt.job_type)

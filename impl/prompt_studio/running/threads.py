@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from prompt_studio.running.attempt_log import AttemptLog
 
@@ -71,24 +71,6 @@ def _as_failure(error: BaseException) -> Exception:
     return failure
 
 
-async def ended(
-    future: asyncio.Future[Any], *, told: Callable[[], None] | None = None
-) -> asyncio.CancelledError | None:
-    """Wait for an end that must not be left half done. Who is cancelled meanwhile gets that back, to raise it then.
-
-    `told` is called at each cancellation.
-    """
-    cancelled = None
-    while not future.done():
-        try:
-            await asyncio.wait({future})
-        except asyncio.CancelledError as error:
-            cancelled = error
-            if told is not None:
-                told()
-    return cancelled
-
-
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
     """Whether the event is set, as soon as it is, and at the latest after so many seconds."""
     with suppress(TimeoutError):
@@ -97,11 +79,50 @@ async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
     return event.is_set()
 
 
-async def to_its_end(work: Awaitable[Answer]) -> Answer:
-    """The answer of work that must not be left half done: who is cancelled meanwhile is cancelled after it."""
-    future = asyncio.ensure_future(work)
-    cancelled = await ended(future)
-    if cancelled is not None:
-        future.exception()  # seen, though it is the cancellation that is raised
-        raise cancelled
-    return future.result()
+class Uncut:
+    """Waits for what must not be left half done: a cancellation is kept, and obeyed when that is done.
+
+    It waits in the caller's task and makes none, since the end of an event loop cancels every task, also one that does
+    something for another.
+
+    Attributes:
+        cancelled: the last cancellation that was kept.
+    """
+
+    def __init__(self, told: Callable[[], None] = lambda: None) -> None:
+        """Call `told` at each cancellation."""
+        self.cancelled: asyncio.CancelledError | None = None
+        self._told = told
+
+    async def wait(self, what: Awaitable[object]) -> None:
+        """Wait for this, or until cancelled."""
+        try:
+            await what
+        except asyncio.CancelledError as error:
+            self.cancelled = error
+            self._told()
+
+    async def answer(self, future: asyncio.Future[Answer]) -> Answer:
+        """What becomes of a future that no cancellation cuts."""
+        while not future.done():
+            await self.wait(asyncio.wait({future}))
+        return future.result()
+
+    async def is_set_within(self, event: asyncio.Event, seconds: float) -> bool:
+        """Whether the event is set, as soon as it is, and at the latest after so many seconds or when cancelled."""
+        await self.wait(is_set_within(event, seconds))
+        return event.is_set()
+
+    def obey(self) -> None:
+        """Be cancelled now, if that was kept."""
+        if self.cancelled is not None:
+            raise self.cancelled
+
+
+async def to_its_end(future: asyncio.Future[Answer]) -> Answer:
+    """The answer of a call that is waited for to its end: who is cancelled meanwhile is cancelled after it."""
+    uncut = Uncut()
+    try:
+        return await uncut.answer(future)
+    finally:
+        uncut.obey()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from random import SystemRandom
-from typing import Final
+from typing import Any, Final
 
 from prompt_studio.errors import DatabaseError, StoreUnavailable, TransientConflict, UnreadableJob
 from prompt_studio.jobs import JobType
@@ -23,7 +23,7 @@ from prompt_studio.running.beats import Pace
 from prompt_studio.running.handlers import Handlers, JobContext, JobStopped, Registration
 from prompt_studio.running.heartbeat import local_seconds
 from prompt_studio.running.polling import SPREAD_MIN, Idle
-from prompt_studio.running.threads import ended, is_set_within, to_its_end
+from prompt_studio.running.threads import Uncut, is_set_within
 
 _log: Final = logging.getLogger("prompt_studio.worker")
 _dice: Final = SystemRandom()
@@ -69,6 +69,7 @@ class Worker:
         self._asked = 0
         self._left = 0
         self._defect: BaseException | None = None
+        self._uncut = Uncut(told=partial(self.stop, 0))
 
     @property
     def contexts(self) -> list[JobContext]:
@@ -112,17 +113,9 @@ class Worker:
                 self.stop(0)
             elif not self._stopping:
                 self.stop()
-            await self._ended_in_order()
+            await self._end()
             raise
-        return await self._ended_in_order()
-
-    async def _ended_in_order(self) -> bool:
-        ending = asyncio.ensure_future(self._end())
-        cancelled = await ended(ending, told=partial(self.stop, 0))
-        if cancelled is not None:
-            ending.exception()  # seen, though it is the cancellation that is raised
-            raise cancelled
-        return ending.result()
+        return await self._end()
 
     async def _work(self) -> None:
         while not self._stopping:
@@ -146,11 +139,10 @@ class Worker:
         # The shortest: a beat brings the others to their own at once, and no renewal could shorten a longer one.
         seconds = min(pace.lease_seconds for pace in paces.values())
         # impl: PS-LEASE-HB-13
-        claim = asyncio.ensure_future(self._ground.call(partial(self._acquire, seconds, paces)))
-        cancelled = await ended(claim)
+        claim = self._ground.call(partial(self._acquire, seconds, paces))
         running = None
         try:
-            claimed = claim.result()
+            claimed = await self._uncut.answer(claim)
         except (TransientConflict, StoreUnavailable, UnreadableJob) as error:
             _log.warning("no job could be acquired: %s", error, extra={"worker_id": self._ground.worker_id})
             self._ground.metrics.claim_failed()
@@ -158,12 +150,11 @@ class Worker:
         if claimed is not None:
             self._ground.metrics.claimed(claimed.job)
             running = Running(self._ground, self._handlers[claimed.job["job_type"]], claimed)
-        if running is not None and (self._stopping or cancelled is not None):  # impl: PS-LEASE-HB-12
-            given_back = await to_its_end(running.give_back())
+        if running is not None and self._stopping:  # impl: PS-LEASE-HB-12
+            given_back = await running.give_back()
             self._left += given_back.is_left
             running = None
-        if cancelled is not None:
-            raise cancelled
+        self._uncut.obey()
         return running
 
     def _acquire(self, lease_seconds: int, paces: Mapping[JobType, Pace]) -> Claimed | None:
@@ -198,12 +189,18 @@ class Worker:
     def _begin(self, running: Running) -> None:
         job = running.context.job
         running.log.info("begun", extra={"was_reclaim": job["was_reclaim"]})
-        task = self._loop.create_task(running.run(), name=f"job-{job['id']}")
+        self._follow(running, running.run())
+
+    def _follow(self, running: Running, attempt: Coroutine[Any, Any, Ended]) -> None:
+        task = self._loop.create_task(attempt, name=f"job-{running.context.job_id}")
         self._running[task] = running
         task.add_done_callback(self._note_end)
 
     def _note_end(self, task: asyncio.Task[Ended]) -> None:
         running = self._running.pop(task)
+        if task.cancelled() and not running.is_entered:  # with all others, before it could see to its end
+            self._follow(running, running.give_back())
+            return
         error = None if task.cancelled() else task.exception()
         if error is not None:
             running.log.error("it ended, and that was not written", exc_info=error)
@@ -228,8 +225,9 @@ class Worker:
         for running in list(self._running.values()):
             running.leave()
         while self._running:
-            await asyncio.wait(set(self._running))
-            await asyncio.sleep(0)  # its callback comes next
+            await self._uncut.wait(asyncio.wait(set(self._running)))
+            await self._uncut.wait(asyncio.sleep(0))  # its callback comes next
+        self._uncut.obey()
         if self._defect is not None:
             raise self._defect
         return self._left == 0
@@ -237,7 +235,7 @@ class Worker:
     async def _all_ended_until(self, end: Callable[[], float]) -> None:
         while self._running and (left := end() - local_seconds()) > 0:
             self._changed.clear()
-            await self._is_changed_within(left)
+            await self._uncut.wait(self._is_changed_within(left))
 
     async def _is_changed_within(self, seconds: float) -> bool:
         return await is_set_within(self._changed, seconds)
