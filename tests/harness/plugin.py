@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--schedules",
-        type=int,
+        type=_positive,
         default=400,
         help="schedules of generated scenarios for each store (default: %(default)s)",
     )
@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--store", default="", help="only schedules on stores whose name contains this")
     group.addoption("--replay", metavar="FILE", help="play the schedule of this file again, and nothing else")
     group.addoption(
-        "--depth", type=int, default=3, help="the deepest bug to look for with priorities (default: %(default)s)"
+        "--depth", type=_positive, default=3, help="the deepest bug to look for with priorities (default: %(default)s)"
     )
 
 
@@ -71,6 +71,13 @@ def _steps(text: str) -> int:
     if steps < STEPS_LEAST:
         raise argparse.ArgumentTypeError(f"at least {STEPS_LEAST} steps are needed to make one example of each kind")
     return steps
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("it must be 1 at least")
+    return number
 
 
 @pytest.hookimpl(tryfirst=True)

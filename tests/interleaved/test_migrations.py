@@ -1,16 +1,17 @@
 """A migration beside a program of the old schema: what that one commits is converted, or it is refused."""
 
 import random
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.harness.interleaving.explorers import every_order, uniform
+from tests.harness.interleaving.failing import require
 from tests.harness.interleaving.plain_tables import PlainPostgres, PlainSqlite
-from tests.harness.interleaving.programs import NOT_SERIAL, Programs, ProgramScheduler, SerialJudge
+from tests.harness.interleaving.programs import NOT_SERIAL, Programs, SerialJudge
 from tests.harness.interleaving.reducing import reduced
-from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.schedules import preemptions
+from tests.harness.plugin import CERTIFICATE
 from tests.interleaved.conftest import Make, On
 from tests.interleaved.migrations import (
     RIGHT_MIGRATIONS_OF_POSTGRES,
@@ -32,21 +33,15 @@ RIGHT = [
 ]
 
 
-def require(scheduler: ProgramScheduler, runs: Iterator[Run]) -> list[Run]:
-    """Each of these holds."""
-    judge, seen = SerialJudge(scheduler), []
-    for run in runs:
-        judged = judge.judge(run)
-        assert judged.verdict == "holds", judged.why
-        seen.append(run)
-    return seen
-
-
 @pytest.mark.verifies("PS-MIGRATION-4", "PS-MIGRATION-6")
 @pytest.mark.parametrize(("make", "one"), RIGHT)
-def test_wherever_the_other_cuts_in_both_are_as_one_after_another(make: Make, one: Programs, on: On) -> None:
+def test_wherever_the_other_cuts_in_both_are_as_one_after_another(
+    make: Make, one: Programs, on: On, failures: Path
+) -> None:
     scheduler = on(make)
-    runs = require(scheduler, every_order(scheduler, one, preemptions=PREEMPTIONS_MAX))
+    judge, runs = SerialJudge(scheduler), list(every_order(scheduler, one, preemptions=PREEMPTIONS_MAX))
+    for run in runs:
+        require(scheduler, judge, run, failures)
     assert {run.choices[0] for run in runs} == {"a", "b"}
     assert any("busy" in step.outcome or "blocked" in step.outcome for run in runs for step in run.steps)
 
@@ -54,9 +49,12 @@ def test_wherever_the_other_cuts_in_both_are_as_one_after_another(make: Make, on
 @pytest.mark.soak
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize(("make", "one"), RIGHT)
-def test_many_orders_hold(make: Make, one: Programs, on: On) -> None:
-    scheduler, source = on(make), random.Random(one.name)  # noqa: S311 - the same schedules each time
-    require(scheduler, (scheduler.run(one, uniform(source)) for _ in range(500)))
+def test_many_orders_hold(make: Make, one: Programs, on: On, failures: Path, request: pytest.FixtureRequest) -> None:
+    seed = request.config.stash[CERTIFICATE].seed
+    scheduler, source = on(make), random.Random(f"{seed} {one.name}")  # noqa: S311 - the certificate names the seed
+    judge = SerialJudge(scheduler)
+    for _ in range(500):
+        require(scheduler, judge, scheduler.run(one, uniform(source)), failures)
 
 
 @pytest.mark.verifies("PS-MIGRATION-4")

@@ -82,8 +82,11 @@ def exhausted(runs: Iterable[Run], holds: Holds) -> Exhausted:
     "PS-CONCURRENCY-1", "INV-SINGLE-HOLDER", "INV-CLAIM-ORDER", "INV-NONE-IS-EMPTY", "INV-LOCKS-MATCH"
 )
 @pytest.mark.parametrize("scenario", SAMPLED, ids=named)
-def test_some_orders_hold(scheduler: Scheduler, holds: Holds, scenario: Scenario) -> None:
-    source = random.Random(scenario.name)  # noqa: S311 - the same schedules each time
+def test_some_orders_hold(
+    scheduler: Scheduler, holds: Holds, scenario: Scenario, request: pytest.FixtureRequest
+) -> None:
+    seed = request.config.stash[CERTIFICATE].seed
+    source = random.Random(f"{seed} {scenario.name}")  # noqa: S311 - the certificate names the seed
     few = SCHEDULES_MAX // 8 if ends_processes(scenario) else SCHEDULES_MAX
     for run in by_luck(scheduler, scenario, source, few, Bounds(DEPTH)):
         holds(run)

@@ -49,7 +49,7 @@ def require(scheduler: Scheduler, judge: AnyJudge, run: Run, directory: Path) ->
 def keep(run: Run, store: str, names: tuple[str, ...], directory: Path) -> Path:
     """Write a schedule down; where it is."""
     directory.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"\W+", "-", f"{store} {run.scenario.name}")
+    name = re.sub(r"\W+", "-", f"{store} {run.scenario.name} {' '.join(names)}")
     path = directory / f"{name}.json"
     Schedule.of(run, store, names).write(path)
     return path
