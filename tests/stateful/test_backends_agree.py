@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import HealthCheck, seed
-from hypothesis import settings as hypothesis_settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Settings, State
@@ -20,9 +17,9 @@ from tests.harness.plugin import CERTIFICATE
 from tests.harness.stores import STORES
 from tests.harness.twins import PROMISE, Twins
 from tests.harness.violation import Violation
+from tests.stateful.generating import generate
 from tests.stateful.machine import QueueMachine
 
-STEPS_PER_EXAMPLE = 50
 SHARE = 4  # of the steps that a store by itself makes
 RETENTION_SECONDS = 100
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,17 +44,7 @@ def test_generated_calls_have_one_answer(request: pytest.FixtureRequest, tmp_pat
             return Lockstep(twins, Settings(retention=RETENTION_SECONDS * SECOND), layer.coverage)
 
     began = time.monotonic()
-    run_state_machine_as_test(
-        seed(certificate.seed)(Machine),
-        settings=hypothesis_settings(
-            max_examples=steps * 12 // 10 // STEPS_PER_EXAMPLE,
-            stateful_step_count=STEPS_PER_EXAMPLE,
-            deadline=None,
-            report_multiple_bugs=False,
-            # An example is dozens of commits on two real databases: slow, and meant to be.
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
-    )
+    generate(Machine, certificate.seed, layer.coverage, steps)
     layer.seconds = time.monotonic() - began
 
 

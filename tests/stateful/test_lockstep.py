@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, seed
-from hypothesis import settings as hypothesis_settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from prompt_studio_model import operations as op
 from prompt_studio_model.state import Settings
@@ -22,11 +19,11 @@ from tests.harness.lockstep import Lockstep
 from tests.harness.pairs import ALL_PAIRS, signature
 from tests.harness.plugin import CERTIFICATE
 from tests.harness.stores import STORES, Store
+from tests.stateful.generating import generate
 from tests.stateful.machine import QueueMachine
 
 pytestmark = [pytest.mark.stateful, pytest.mark.conformance]
 
-STEPS_PER_EXAMPLE = 50
 RETENTION_SECONDS = 100
 PLAYED = ("leases", "order", "keys", "creates")
 PLAYED_WITH_LOCKS = "locks"
@@ -78,18 +75,8 @@ def test_generated_calls_agree_with_the_model(
         def start() -> Lockstep:
             return Lockstep(store.fresh(tmp_path, retention, PATIENCE_SECONDS), settings, layer.coverage)
 
-    run_state_machine_as_test(
-        seed(request.config.stash[CERTIFICATE].seed)(Machine),
-        settings=hypothesis_settings(
-            # A half of the steps for each retention, and a tenth more, since some examples end early.
-            max_examples=request.config.option.steps * 11 // 20 // STEPS_PER_EXAMPLE,
-            stateful_step_count=STEPS_PER_EXAMPLE,
-            deadline=None,
-            report_multiple_bugs=False,  # the first broken promise, soon, is worth more than all of them, later
-            # An example is dozens of commits on a real database: slow, and meant to be.
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
-    )
+    half = -(-request.config.option.steps // 2)  # for each retention
+    generate(Machine, request.config.stash[CERTIFICATE].seed, layer.coverage, half)
 
 
 def in_seconds(call: op.Invocation, *, several_sessions: bool) -> op.Invocation:
