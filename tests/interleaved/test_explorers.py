@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from itertools import permutations, product
+from itertools import islice, permutations, product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,17 +21,26 @@ from tests.harness.broken_stores import BrokenStore, Turn
 from tests.harness.interleaved_layer import InterleavedLayer, Volume
 from tests.harness.interleaving import runs
 from tests.harness.interleaving.drawing import require_drawn
-from tests.harness.interleaving.explorers import Bounds, by_luck, by_priorities, missed, prioritized
+from tests.harness.interleaving.explorers import (
+    CHOICES_OF_A_SERVER,
+    Bounds,
+    branched,
+    by_luck,
+    by_priorities,
+    every_order,
+    missed,
+    prioritized,
+)
 from tests.harness.interleaving.generated import Chooser, generated
 from tests.harness.interleaving.ground import Ground
 from tests.harness.interleaving.judging import Judge
 from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenario import Move, Scenario
-from tests.harness.interleaving.scenarios import TWO_SESSIONS, acquire, job
+from tests.harness.interleaving.scenarios import THREE_SESSIONS, TWO_SESSIONS, acquire, job
 from tests.harness.interleaving.scheduler import Choose, Scheduler, deviations
-from tests.harness.interleaving.schedules import Schedule, replay
+from tests.harness.interleaving.schedules import DivergedError, Schedule, replay
 from tests.harness.interleaving.session import SessionWorker
-from tests.harness.locations import SQLITE, Location
+from tests.harness.locations import SQLITE, WITHOUT_LOCKS, Location
 from tests.harness.plugin import CERTIFICATE
 from tests.harness.processes import Pool, Trouble
 from tests.harness.violation import Violation
@@ -195,6 +204,57 @@ class TestBounds:
         expected = {depth: missed(2, longest, depth, counted.count(depth)) for depth in (1, 2)}
         assert bounds.all == pytest.approx(expected)
         assert bounds.longer == 6 - len(counted)
+
+
+class TestABranch:
+    """On which a commit has woken two lanes: a server says who goes on first, and may say otherwise the next time."""
+
+    ALL = ("a", "b", "c")
+
+    def run(self, first: str, what: str = "commit") -> Run:
+        """Lane a commits, and wakes this one; then each goes on."""
+        steps = [
+            runs.Step("a", what, self.ALL, "ready", woken=((first, "gate"),), answers=(("a", "made"),)),
+            runs.Step(first, "begin", self.ALL, "gate"),
+            runs.Step("a", "begin", self.ALL, "gate"),
+        ]
+        return Run(Scenario("three", (), dict.fromkeys(self.ALL, ())), State(), steps)
+
+    def played(self, others: list[Run]) -> tuple[list[Run], Run | None]:
+        """What is given besides, and the run that is the branch; none if it cannot be had."""
+        source, was = iter(others), self.run("b")
+        prefix = ["a", "b", "a"]
+        besides: list[Run] = []
+        branch = branched(lambda: next(source), prefix, was.steps)
+        while True:
+            try:
+                besides.append(next(branch))
+            except StopIteration as end:
+                return besides, end.value
+            except DivergedError:
+                return besides, None
+
+    def test_is_tried_again_until_the_server_chooses_as_before(self) -> None:
+        others = [self.run("c"), self.run("c"), self.run("b"), self.run("b")]
+        assert self.played(others) == (others[:2], others[2])
+
+    def test_is_given_up_if_it_never_does(self) -> None:
+        others = [self.run("c")] * (CHOICES_OF_A_SERVER + 1)
+        assert self.played(others) == (others[:-1], None)
+
+    def test_is_another_one_if_anything_else_is(self) -> None:
+        assert self.played([self.run("c", what="rollback"), self.run("b")]) == ([], None)
+
+    def test_of_three_that_want_one_key_is_played_whichever_goes_on_first(
+        self, opened: Callable[[Location], AbstractContextManager[Ground]], pool: Pool[SessionWorker]
+    ) -> None:
+        scenario = next(one for one in THREE_SESSIONS if one.name == "three create a job once")
+        with opened(WITHOUT_LOCKS) as ground:
+            scheduler = Scheduler(pool, ground)
+            judge = Judge(scheduler)
+            some = list(islice(every_order(scheduler, scenario, preemptions=1), 100))
+            assert any(len({lane for lane, _ in step.woken} & set("abc")) for run in some for step in run.steps)
+            assert {judge.judge(run).verdict for run in some} == {"holds"}
 
 
 def one_or_two_claims(name: str, choose: Chooser) -> Scenario:

@@ -7,14 +7,18 @@ A bug has depth d if d conditions, that a step of one lane is done before one of
 
 import math
 import random
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from tests.harness.interleaving.independence import Footprint, Reader, Table, independent
 from tests.harness.interleaving.runs import Run, Step
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scheduler import Choose, Scheduler, follow
-from tests.harness.interleaving.schedules import require_branch
+from tests.harness.interleaving.schedules import DivergedError, require_branch
+
+CHOICES_OF_A_SERVER: Final = 30
+"""So often a branch is tried on which a server has to choose as it did before: who goes on first of several waiters."""
 
 
 def every_order(scheduler: Scheduler, scenario: Scenario, *, preemptions: int | None = None) -> Iterator[Run]:
@@ -22,14 +26,15 @@ def every_order(scheduler: Scheduler, scenario: Scenario, *, preemptions: int | 
 
     `preemptions`: at most so many switches away from a lane that could have gone on; None for no limit.
 
+    What comes of a server that chooses otherwise on the way to a branch is given, too, and the branch is tried again.
+
     Raises:
         DivergedError: a step on the way to a branch was another one than in the run that it branches from.
     """
     prefixes: list[tuple[list[str], list[Step]]] = [([], [])]
     while prefixes:
         prefix, was = prefixes.pop()
-        run = scheduler.run(scenario, follow(prefix))
-        require_branch(run, prefix, was)
+        run = yield from branched(lambda: scheduler.run(scenario, follow(prefix)), prefix, was)  # noqa: B023 - used here
         yield run
         for number in range(len(prefix), len(run.steps)):
             step = run.steps[number]
@@ -57,8 +62,13 @@ def one_of_each(scheduler: Scheduler, scenario: Scenario, table: Table, *, most:
         nonlocal left
         left -= 1
         walk = _Walk(prefix, asleep, Reader(table))
-        run = scheduler.run(scenario, walk.choose, tell=walk.tell)
-        require_branch(run, prefix, was)
+
+        def play() -> Run:
+            nonlocal walk
+            walk = _Walk(prefix, asleep, Reader(table))
+            return scheduler.run(scenario, walk.choose, tell=walk.tell)
+
+        run = yield from branched(play, prefix, was)
         if not walk.in_vain:
             yield run
         for number, sleeping in walk.sleeping.items():
@@ -70,6 +80,22 @@ def one_of_each(scheduler: Scheduler, scenario: Scenario, table: Table, *, most:
         return walk.footprints[max(len(prefix) - 1, 0)]
 
     yield from explore([], [], {})
+
+
+def branched(play: Callable[[], Run], prefix: Sequence[str], was: Sequence[Step]) -> Generator[Run, None, Run]:
+    """Play until a server has chosen on the way as it did before; what came of its other choices is given."""
+    for _ in range(CHOICES_OF_A_SERVER):
+        run = play()
+        try:
+            require_branch(run, prefix, was)
+        except DivergedError as diverged:
+            if not diverged.by_server:
+                raise
+            last = diverged
+            yield run
+        else:
+            return run
+    raise last
 
 
 class _Walk:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -130,11 +130,15 @@ def _value_from_json(value: Any) -> Any:  # noqa: ANN401 - any argument of a cal
 
 
 class DivergedError(AssertionError):
-    """A schedule is not the one that it was: the store has changed, or it has seen something that is not scheduled."""
+    """A schedule is not the one that it was: the store has changed, or it has seen something that is not scheduled.
 
-    def __init__(self, number: int, was: object, is_now: object) -> None:
+    `by_server`: all that is another one is who went on first of those that a step has woken.
+    """
+
+    def __init__(self, number: int, was: object, is_now: object, *, by_server: bool = False) -> None:
         super().__init__(f"step {number} was {was}, and is {is_now}")
         self.number = number
+        self.by_server = by_server
 
 
 def replay(scheduler: Scheduler, scenario: Scenario, schedule: Schedule) -> Run:
@@ -176,7 +180,13 @@ def require_branch(run: Run, prefix: Sequence[str], was: Sequence[Step]) -> None
         if step.enabled != before.enabled:
             raise DivergedError(number, before.enabled, step.enabled)
         if number < len(prefix) - 1 and step != before:
-            raise DivergedError(number, before, step)
+            same_but_woken = _but_for_the_woken(step) == _but_for_the_woken(before)
+            raise DivergedError(number, before, step, by_server=same_but_woken and len(step.woken) > 0)
+
+
+def _but_for_the_woken(step: Step) -> Step:
+    told = tuple(one for one in step.answers if one[0] == step.lane)
+    return replace(step, woken=(), answers=told)
 
 
 def _comparable(step: Step) -> dict[str, Any]:
