@@ -81,6 +81,10 @@ class TestABeatWithoutAnAnswer:
     def test_is_tried_again_no_later_than_an_interval(self) -> None:
         assert unanswered(first_beat(Pace(LEASE, 2), 0, LEASE, 1), 10, 1).due == 12
 
+    @pytest.mark.verifies("PS-LEASE-HB-25")
+    def test_is_tried_again_soon_however_long_the_lease(self) -> None:
+        assert unanswered(first_beat(Pace(3600, 1200), 100, 3600, 1), 1300, 1).due == 1310
+
     @pytest.mark.verifies("PS-LEASE-HB-7")
     def test_is_tried_again_while_a_brief_claim_lasts(self) -> None:
         assert unanswered(first_beat(Pace(3600, 1200), 100, 2, 1), 100, 1).due == pytest.approx(100.2)

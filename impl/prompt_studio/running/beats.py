@@ -21,7 +21,10 @@ JITTER: Final = 0.1
 """The part of an interval by which a beat comes sooner or later, so that workers that began together do not beat so."""
 
 TRIES_PER_LEASE: Final = 10
-"""How often at most a beat without an answer is tried again in the length of a lease."""
+"""How often a beat without an answer is tried again in the length of a lease; in that of a long one more often."""
+
+UNANSWERED_SECONDS_MAX: Final = 10.0
+"""The longest until it is tried again, however long the lease: meanwhile no other job is claimed."""
 
 BEAT_SECONDS_MIN: Final = 0.1
 """A database is given that long for an answer, however short the lease."""
@@ -130,7 +133,7 @@ def renewed(beat: Beat, asked_at: float, spread: float) -> Beat:
 
 def unanswered(beat: Beat, now: float, spread: float) -> Beat:
     """After a beat that ended in an error at `now`: it may have been applied, and proves nothing."""
-    pause = min(beat.pace.interval_seconds, beat.leased_seconds / TRIES_PER_LEASE)
+    pause = min(beat.pace.interval_seconds, beat.leased_seconds / TRIES_PER_LEASE, UNANSWERED_SECONDS_MAX)
     return replace(beat, due=now + pause * spread, is_unanswered=True)
 
 

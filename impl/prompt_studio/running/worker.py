@@ -167,6 +167,7 @@ class Worker:
         return running
 
     def _acquire(self, lease_seconds: int, paces: Mapping[JobType, Pace]) -> Claimed | None:
+        self._ground.heartbeat.prove()  # impl: PS-LEASE-HB-25
         asked_at = local_seconds()
         try:
             job = self._ground.database.acquire_next_job(
