@@ -208,6 +208,53 @@ class TestAClaimThatTakesLongerThanItsLease:
         assert taken == [row(worker)]
 
 
+class TestAHandlerWhoseJobIsTakenBesideIt:
+    """Its lease ends, and the worker that runs it has room and takes the job again: then it would still close it."""
+
+    def played(self, worker: JobManager, counted: Counted, said: list[bool]) -> None:
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=2)
+        assert said == [False]
+        assert sorted(counted.endings) == [Ending.COMPLETED, Ending.LOST]
+        found = row(worker)
+        assert (found["status"], found["result"], found["lease_token"]) == (JobStatus.COMPLETED, "fresh", 2)
+
+    @pytest.mark.verifies("PS-LEASE-HB-17", "INV-SINGLE-HOLDER", "INV-RESULT-FENCED")
+    def test_changes_nothing_on_a_thread(self, worker: JobManager, counted: Counted, clock: VirtualClock) -> None:
+        said, again = list[bool](), threading.Event()
+
+        @worker.register_handler("evaluation", lease_seconds=3600)
+        def handler(context: JobContext) -> str:
+            if context.lease_token == 1:
+                clock.tick(3600)
+                assert again.wait(LIMIT_SECONDS)
+                said.append(worker.update_job_status(context.job_id, "completed", result="stale"))
+                return "stale"
+            again.set()
+            until(lambda: len(said) > 0)
+            return "fresh"
+
+        self.played(worker, counted, said)
+
+    @pytest.mark.verifies("PS-LEASE-HB-17", "INV-SINGLE-HOLDER", "INV-RESULT-FENCED")
+    def test_changes_nothing_on_the_event_loop(self, worker: JobManager, counted: Counted, clock: VirtualClock) -> None:
+        said, again, over = list[bool](), asyncio.Event(), asyncio.Event()
+
+        @worker.register_handler("evaluation", lease_seconds=3600)
+        async def handler(context: JobContext) -> str:
+            if context.lease_token == 1:
+                clock.tick(3600)
+                await asyncio.wait_for(again.wait(), LIMIT_SECONDS)
+                said.append(worker.update_job_status(context.job_id, "completed", result="stale"))
+                over.set()
+                return "stale"
+            again.set()
+            await asyncio.wait_for(over.wait(), LIMIT_SECONDS)
+            return "fresh"
+
+        self.played(worker, counted, said)
+
+
 class TestTrouble:
     @pytest.mark.parametrize(
         "trouble", [TransientConflict("busy"), StoreUnavailable("away")], ids=["conflict", "unavailable"]

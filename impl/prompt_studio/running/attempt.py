@@ -233,12 +233,14 @@ class Running:
         return await ended(either, told=partial(self.stop, STOPPING))
 
     async def _awaited(self) -> Any:  # noqa: ANN401 - a result
+        self._ground.tokens.carry(self._attempt.job_id, self._attempt.lease_token)  # in the task's own context
         try:
             return await self._registration.call(self.context)
         except SystemExit as error:
             raise RuntimeError("the handler raised SystemExit") from error
 
     def _called(self) -> Any:  # noqa: ANN401 - a result
+        self._ground.tokens.carry(self._attempt.job_id, self._attempt.lease_token)  # in a copy of the context
         result = self._registration.call(self.context)
         if asyncio.iscoroutine(result):
             result.close()
