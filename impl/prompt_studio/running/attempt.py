@@ -62,11 +62,11 @@ class Ground:
     spread: Callable[[], float]
     hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def leased(self, job: JobRow, pace: Pace, *, asked_at: float, leased_seconds: int) -> Claimed:
+    def leased(self, job: JobRow, pace: Pace, *, asked_at: float) -> Claimed:
         """Keep the lease of a job that was leased by a call that began at `asked_at`."""
         self.tokens.leased(job["id"], job["lease_token"])
         attempt = self._attempt(job)
-        return Claimed(job, self.heartbeat.watch(attempt, pace, asked_at=asked_at, leased_seconds=leased_seconds))
+        return Claimed(job, self.heartbeat.watch(attempt, pace, asked_at=asked_at))
 
     def renewed(self, job: JobRow, pace: Pace) -> Claimed:
         """Renew the lease of a job that was leased before, to the length that its pace has, and keep it.
@@ -79,7 +79,7 @@ class Ground:
         outcome = self.database.renew_job_lease(job["id"], pace.lease_seconds, lease_token=token)
         if outcome.job is None:
             raise JobStopped(loss(outcome) or "")
-        return self.leased(outcome.job, pace, asked_at=asked_at, leased_seconds=pace.lease_seconds)
+        return self.leased(outcome.job, pace, asked_at=asked_at)
 
     async def taken_over(self, job: JobRow, pace: Pace) -> Claimed:
         """The same, off the event loop, and repeated in trouble for as long as a lease is, unless it is hurried.

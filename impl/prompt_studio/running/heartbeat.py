@@ -147,9 +147,9 @@ class Heartbeat:
         with self._changed:
             self._doubt = None
 
-    def watch(self, attempt: Attempt, pace: Pace, *, asked_at: float, leased_seconds: int) -> Holding:
-        """Keep the lease of an attempt that was claimed by a call at `asked_at`, for so long."""
-        holding = Holding(attempt, beats.first_beat(pace, asked_at, leased_seconds, self._spread()))
+    def watch(self, attempt: Attempt, pace: Pace, *, asked_at: float) -> Holding:
+        """Keep the lease of an attempt that was claimed, for as long as its pace says, by a call at `asked_at`."""
+        holding = Holding(attempt, beats.first_beat(pace, asked_at, self._spread()))
         with self._changed:
             self._holdings.append(holding)
             self._changed.notify_all()
