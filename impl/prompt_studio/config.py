@@ -18,6 +18,8 @@ from prompt_studio.values import flag, number, positive_number, shown, whole_num
 LEASE_SECONDS_VARIABLE: Final = "TLDW_PS_JOB_LEASE_SECONDS"
 HEARTBEAT_SECONDS_VARIABLE: Final = "TLDW_PS_HEARTBEAT_SECONDS"
 SQLITE_WAL_VARIABLE: Final = "TLDW_PS_SQLITE_WAL"
+ADVISORY_LOCKS_VARIABLE: Final = "TLDW_PS_ADVISORY_LOCKS"
+TRANSACTION_POOLER_VARIABLE: Final = "TLDW_PS_TRANSACTION_POOLER"
 LEASE_SECONDS_MAX: Final = 3600
 LEASE_SECONDS_DEFAULT: Final = 60
 
@@ -93,10 +95,19 @@ class Settings:
         Raises:
             InputError: a variable is set to something that its rule does not allow.
         """
+        pooler = switch(environment, TRANSACTION_POOLER_VARIABLE, default=False)
+        locks = switch(environment, ADVISORY_LOCKS_VARIABLE, default=not pooler)
+        if pooler and locks:
+            raise InputError(
+                f"{ADVISORY_LOCKS_VARIABLE} must be off, or unset, where {TRANSACTION_POOLER_VARIABLE} is on: a pooler "
+                "gives a session's locks to strangers"
+            )
         return cls(
             lease_seconds=_lease_seconds(environment),
             heartbeat_seconds=_heartbeat_seconds(environment),
             sqlite_wal=switch(environment, SQLITE_WAL_VARIABLE, default=True),
+            advisory_locks=locks,
+            transaction_pooler=pooler,
         )
 
 

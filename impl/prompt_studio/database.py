@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime
@@ -24,7 +24,7 @@ from prompt_studio.config import LEASE_SECONDS_MAX, Settings
 from prompt_studio.errors import InputError
 from prompt_studio.facade import json_or_none
 from prompt_studio.fingerprints import fingerprint
-from prompt_studio.job_values import MAX_RETRIES, PRIORITY, new_job
+from prompt_studio.job_values import MAX_RETRIES, PRIORITY, leases_of, new_job
 from prompt_studio.jobs import (
     IdempotencyRecord,
     JobRow,
@@ -278,16 +278,16 @@ class PromptStudioDatabase(ProjectCalls, PromptCalls, OptimizationCalls):
         worker_id: str | None = None,
         lease_seconds: int | None = None,
         job_types: Collection[str] | None = None,
+        leases: Mapping[str, int] | None = None,
     ) -> JobRow | None:
         """The best job that may run now, leased to the caller, or None when there is none.
 
         Best: higher priority first, then older, then lower id; a job whose lease expired has no special place. The
-        row carries the `lease_token` that later calls must show. Without a worker's name one is made up.
+        row carries the `lease_token` that later calls must show. Without a worker's name one is made up. `leases` has
+        the seconds of each type of job whose lease is not to be `lease_seconds` long.
         """
         return self._store.acquire_next_job(
-            values.worker_name(worker_id),
-            self._lease_seconds(lease_seconds),
-            values.words("job_types", job_types, JobType),
+            values.worker_name(worker_id), leases_of(job_types, self._lease_seconds(lease_seconds), leases)
         )
 
     def renew_job_lease(

@@ -1,10 +1,13 @@
-"""The rules for a job that is to be made."""
+"""The rules for a job that is to be made, and for those that are wanted."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from prompt_studio import values
+from prompt_studio.config import LEASE_SECONDS_MAX
+from prompt_studio.errors import InputError
 from prompt_studio.jobs import JobType
 from prompt_studio.storage.job_operations import NewJob
 
@@ -40,3 +43,19 @@ def new_job(
         client_id=client_id,
         available_at=None if available_at is None else values.milliseconds("available_at", available_at),
     )
+
+
+def leases_of(job_types: object, usual_seconds: int, leases: object) -> dict[JobType, int]:
+    """Which types of jobs are wanted, and for how many seconds each is to be leased.
+
+    Raises:
+        InputError: there is no such type, or no such lease.
+    """
+    wanted = values.words("job_types", job_types, JobType)
+    if leases is not None and not isinstance(leases, Mapping):
+        raise InputError(f"leases must be None or a dict from job types to seconds, not {values.shown(leases)}")
+    own = {
+        values.word("leases", job_type, JobType): values.whole_number("leases", seconds, 1, LEASE_SECONDS_MAX)
+        for job_type, seconds in (leases or {}).items()
+    }
+    return {job_type: own.get(job_type, usual_seconds) for job_type in wanted}

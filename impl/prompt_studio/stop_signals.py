@@ -2,8 +2,9 @@
 
 asyncio hears of a signal when its loop comes to it, and Python between two steps of its main thread. A handler may keep
 both for as long as it likes, and its lease is kept meanwhile; so the number of a signal goes into a socket, which a
-thread of its own reads. What is still there when the time of a stop is over is left: other workers take it over when
-its lease has ended.
+thread of its own reads. There is one such socket in a process, and who adds a signal of his own to an event loop puts
+asyncio's in its place: so Python's call, however late, writes to ours too. What is still there when the time of a stop
+is over is left: other workers take it over when its lease has ended.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -32,6 +34,9 @@ ANSWER_SECONDS_MIN: Final = 2.0
 """An event loop is given that long to show that it is not blocked, however short a time handlers have to settle."""
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+CALLED: Final = 0x80
+"""Marks the number of a signal for which Python has called: most have been in the socket before."""
 
 
 class StopSignals:
@@ -59,7 +64,7 @@ class StopSignals:
         """Hear signals from now on; on the event loop of the worker, which has begun."""
         self._loop = asyncio.get_running_loop()
         for number in SIGNALS:
-            signal.signal(number, _note)
+            signal.signal(number, self._note)
         signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
         os.register_at_fork(after_in_child=self._leave_to_parent)
         threading.Thread(target=self._listen_until_closed, name="prompt-studio-signals", daemon=True).start()
@@ -87,11 +92,25 @@ class StopSignals:
         if not self._closed.is_set():
             self._hear_no_more()
 
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Python's call, between two steps of the main thread."""
+        del frame
+        with suppress(OSError):  # it is full of what was not heard yet
+            self._mouth.send(bytes([number | CALLED]))
+
     def _listen_until_closed(self) -> None:
+        uncalled = set[int]()
         with self._ears:
             while numbers := self._ears.recv(1):
-                if numbers[0] in SIGNALS:
-                    self._hear(signal.Signals(numbers[0]))
+                number, called = numbers[0] & ~CALLED, bool(numbers[0] & CALLED)
+                if number not in SIGNALS:
+                    continue
+                if not called:
+                    uncalled.add(number)
+                elif number in uncalled:  # one call for all that have come until then
+                    uncalled.remove(number)
+                    continue
+                self._hear(signal.Signals(number))
 
     def _hear(self, number: signal.Signals) -> None:
         now, before = local_seconds(), self._heard_at
@@ -126,7 +145,3 @@ class StopSignals:
         _log.error("%s: it is ended, and what runs is left to its lease", why, exc_info=error, extra=self._facts)
         logging.shutdown()
         os._exit(NOT_DONE)
-
-
-def _note(number: int, frame: FrameType | None) -> None:
-    """Nothing: the number is in the socket. Without a function of Python's it would not be."""

@@ -16,7 +16,12 @@ from types import ModuleType
 from typing import Final
 
 from prompt_studio.command import DONE, NOT_DONE, Answer, Commands, add_database
-from prompt_studio.config import LEASE_SECONDS_MAX, Settings
+from prompt_studio.config import (
+    ADVISORY_LOCKS_VARIABLE,
+    LEASE_SECONDS_MAX,
+    TRANSACTION_POOLER_VARIABLE,
+    Settings,
+)
 from prompt_studio.database import PromptStudioDatabase
 from prompt_studio.errors import DatabaseError, InputError
 from prompt_studio.job_manager import CONCURRENCY_MAX, GRACE_SECONDS, POLL_SECONDS, SETTLE_SECONDS, JobManager
@@ -38,7 +43,8 @@ leases are kept, then they are asked to end and have a time to settle, and their
 the grace time, and a third the wait for a database that does not answer; one within {REPEAT_SECONDS:g} s of the one
 before is the same one. What does not end by then is left: the process ends, and others take its jobs over when their
 leases have ended, as they do when it is killed. The exit code is 0 after a stop, and 1 if it could not start, met
-trouble, or had to leave a job to its lease.
+trouble, or had to leave a job to its lease. On Postgres {ADVISORY_LOCKS_VARIABLE}=0 in the environment does without
+advisory locks, and {TRANSACTION_POOLER_VARIABLE}=1 works behind a proxy that pools transactions.
 """
 
 

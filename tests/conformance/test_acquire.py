@@ -32,6 +32,26 @@ class TestAcquireNextJob:
         }
         assert stored(database, created["id"]) == job
 
+    @pytest.mark.parametrize("wanted", [None, ["generation", "evaluation"]])
+    @pytest.mark.verifies("PS-LEASE-HB-26")
+    def test_leases_each_type_for_its_own_time(
+        self, database: PromptStudioDatabase, create: Create, clock: VirtualClock, wanted: list[str] | None
+    ) -> None:
+        for job_type in ("evaluation", "generation", "evaluation"):
+            create(job_type=job_type)
+        leases = {"evaluation": 1, "optimization": 7}
+        lengths = []
+        for _ in range(3):
+            job = database.acquire_next_job(lease_seconds=3600, job_types=wanted, leases=leases)
+            assert job is not None
+            assert job["leased_until"] is not None
+            lengths.append((job["job_type"], (job["leased_until"] - clock.now).total_seconds()))
+        assert lengths == [("evaluation", 1), ("generation", 3600), ("evaluation", 1)]
+        clock.tick(1)
+        again = database.acquire_next_job(lease_seconds=1, job_types=wanted, leases={"evaluation": 3600})
+        assert again is not None
+        assert (again["id"], again["was_reclaim"], again["leased_until"]) == (1, True, clock.now + timedelta(hours=1))
+
     @pytest.mark.verifies("INV-NONE-IS-EMPTY")
     def test_answers_none_when_there_is_nothing(self, database: PromptStudioDatabase, create: Create) -> None:
         assert database.acquire_next_job() is None

@@ -52,38 +52,33 @@ class TestPace:
 
 class TestTheFirstBeat:
     def test_comes_after_one_interval(self) -> None:
-        assert first_beat(Pace(LEASE, 20), 100, LEASE, 1) == Beat(
-            Pace(LEASE, 20), due=120, deadline=160, leased_seconds=LEASE
-        )
-
-    def test_comes_at_once_where_the_claim_was_for_less_than_the_lease(self) -> None:
-        assert first_beat(Pace(LEASE, 20), 100, 5, 1) == Beat(Pace(LEASE, 20), due=100, deadline=105, leased_seconds=5)
+        assert first_beat(Pace(LEASE, 20), 100, 1) == Beat(Pace(LEASE, 20), due=120, deadline=160)
 
 
 class TestAnAnsweredBeat:
     @pytest.mark.verifies("PS-LEASE-HB-7")
     def test_moves_the_deadline_to_a_lease_after_the_call_began(self) -> None:
-        beat = first_beat(Pace(LEASE, 20), 100, LEASE, 1)
-        assert renewed(beat, 120, 1) == Beat(Pace(LEASE, 20), due=140, deadline=180, leased_seconds=LEASE)
+        beat = first_beat(Pace(LEASE, 20), 100, 1)
+        assert renewed(beat, 120, 1) == Beat(Pace(LEASE, 20), due=140, deadline=180)
 
     def test_never_moves_the_deadline_back(self) -> None:
-        beat = Beat(Pace(LEASE, 20), due=0, deadline=200, leased_seconds=LEASE)
+        beat = Beat(Pace(LEASE, 20), due=0, deadline=200)
         assert renewed(beat, 120, 1).deadline == 200
 
 
 class TestABeatWithoutAnAnswer:
     @pytest.mark.verifies("PS-LEASE-HB-7")
     def test_is_tried_again_soon_and_moves_no_deadline(self) -> None:
-        beat = first_beat(Pace(LEASE, 20), 100, LEASE, 1)
+        beat = first_beat(Pace(LEASE, 20), 100, 1)
         tried = unanswered(beat, 125, 1)
         assert (tried.due, tried.deadline) == (131, 160)
 
     def test_is_tried_again_no_later_than_an_interval(self) -> None:
-        assert unanswered(first_beat(Pace(LEASE, 2), 0, LEASE, 1), 10, 1).due == 12
+        assert unanswered(first_beat(Pace(LEASE, 2), 0, 1), 10, 1).due == 12
 
-    @pytest.mark.verifies("PS-LEASE-HB-7")
-    def test_is_tried_again_while_a_brief_claim_lasts(self) -> None:
-        assert unanswered(first_beat(Pace(3600, 1200), 100, 2, 1), 100, 1).due == pytest.approx(100.2)
+    @pytest.mark.verifies("PS-LEASE-HB-25")
+    def test_is_tried_again_soon_however_long_the_lease(self) -> None:
+        assert unanswered(first_beat(Pace(3600, 1200), 100, 1), 1300, 1).due == 1310
 
 
 @dataclass
@@ -96,7 +91,7 @@ class Rival:
 
 class TestSeveralThatAreDue:
     def test_are_taken_by_the_time_that_they_have_left(self) -> None:
-        early, late = (Beat(Pace(LEASE, 20), due, deadline, LEASE) for due, deadline in ((9, 40), (1, 50)))
+        early, late = (Beat(Pace(LEASE, 20), due, deadline) for due, deadline in ((9, 40), (1, 50)))
         assert min(late, early, key=lambda beat: beat.turn) == early
         assert min(late, unanswered(early, 10, 1), key=lambda beat: beat.turn) == late
 
@@ -107,9 +102,9 @@ class TestSeveralThatAreDue:
     ) -> None:
         """Each wait takes up to a whole beat's time, far more than the limit for locks: turns alone are enough."""
         kept, now = pace(lease, None), 0.0
-        tried = unanswered(first_beat(kept, 0, lease, 1), 0, 1)
+        tried = unanswered(first_beat(kept, 0, 1), 0, 1)
         rivals = [Rival(tried, locked=True) for _ in range(locked)]
-        rivals += [Rival(first_beat(kept, 0, lease, 1), locked=False) for _ in range(free)]
+        rivals += [Rival(first_beat(kept, 0, 1), locked=False) for _ in range(free)]
         while now < 3 * lease:
             due = [rival for rival in rivals if rival.beat.due <= now]
             if not due:
@@ -126,7 +121,7 @@ class TestSeveralThatAreDue:
     @given(count=st.integers(2, 30))
     def test_are_all_tried_again_in_turn(self, count: int) -> None:
         """Though the pause between two tries is over by then, and the first has always the least time left."""
-        beats = {number: unanswered(Beat(Pace(LEASE, 20), 0, LEASE + number, LEASE), 0, 1) for number in range(count)}
+        beats = {number: unanswered(Beat(Pace(LEASE, 20), 0, LEASE + number), 0, 1) for number in range(count)}
         order, now = [], 100.0
         for _ in range(2 * count):
             number = min(beats, key=lambda number: beats[number].turn)
@@ -139,7 +134,7 @@ class TestSeveralThatAreDue:
 class TestALease:
     @pytest.mark.verifies("PS-LEASE-HB-7")
     def test_is_lost_at_its_deadline(self) -> None:
-        beat = first_beat(Pace(LEASE, 20), 100, LEASE, 1)
+        beat = first_beat(Pace(LEASE, 20), 100, 1)
         assert not is_over(beat, 159.999)
         assert is_over(beat, 160)
 
@@ -154,7 +149,7 @@ class TestALease:
     ) -> None:
         """The database writes the end somewhere within the call, so never before the call's beginning + the lease."""
         kept = pace(lease, None if share is None else lease * share)
-        story = Played(first_beat(kept, 0, lease, 1), answered_at=0, now=0)
+        story = Played(first_beat(kept, 0, 1), answered_at=0, now=0)
         for answered, spread, took in rounds:
             asked_at = max(story.beat.due, story.now)
             if is_over(story.beat, asked_at):
@@ -170,7 +165,7 @@ class TestALease:
 
     @given(lease=LEASES, share=st.floats(0.01, 0.999), spread=SPREADS)
     def test_is_renewed_before_it_ends_whatever_the_jitter(self, lease: int, share: float, spread: float) -> None:
-        beat = renewed(first_beat(pace(lease, lease * share), 0, lease, spread), 0, spread)
+        beat = renewed(first_beat(pace(lease, lease * share), 0, spread), 0, spread)
         assert 0 < beat.due < beat.deadline
 
 

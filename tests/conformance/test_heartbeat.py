@@ -89,9 +89,9 @@ class Stage:
         self.database_clock.tick(seconds)
         self.local_tick(seconds)
 
-    def watch(self, job: JobRow, kept: Pace = PACE, leased_seconds: int = LEASE) -> Holding:
+    def watch(self, job: JobRow, kept: Pace = PACE) -> Holding:
         attempt = Attempt(job_id=job["id"], job_type="evaluation", lease_token=job["lease_token"], worker_id="holder")
-        holding = self.heartbeat.watch(attempt, kept, asked_at=self.local, leased_seconds=leased_seconds)
+        holding = self.heartbeat.watch(attempt, kept, asked_at=self.local)
         self.heartbeat.tell(holding, self.losses.append)
         return holding
 
@@ -155,19 +155,6 @@ class TestAHeartbeat:
         assert reclaimed["was_reclaim"]
         assert stage.told.nothing_more()
 
-    def test_brings_a_brief_claim_to_its_length_at_once(
-        self, stage: Stage, create: Create, database: PromptStudioDatabase, clock: VirtualClock
-    ) -> None:
-        create()
-        job = database.acquire_next_job(worker_id="holder", lease_seconds=1)
-        assert job is not None
-        stage.watch(job, leased_seconds=1)
-        assert stage.told.next() == "renewed"
-        found = database.get_job(job["id"])
-        assert found is not None
-        assert found["leased_until"] is not None
-        assert (found["leased_until"] - clock.now).total_seconds() == LEASE
-
     @pytest.mark.verifies("PS-LEASE-HB-7", "PS-LEASE-HB-8", "INV-SINGLE-HOLDER")
     def test_says_that_another_has_reclaimed_the_job(self, stage: Stage, claimed: JobRow, acquire: Acquire) -> None:
         stage.watch(claimed)
@@ -208,7 +195,7 @@ class TestAHeartbeat:
         job = acquire()
         assert job is not None
         stage.beats.away = True
-        stage.watch(job, Pace(3600, 3500), leased_seconds=3600)
+        stage.watch(job, Pace(3600, 3500))
         stage.local += 3500
         assert stage.told.next() == "failed"
         stage.local += 100
@@ -319,7 +306,7 @@ class TestManyJobs:
         stage.beats.way.clear()
         with stage.heartbeat._changed:
             for number, job in enumerate(jobs):
-                stage.watch(job, Pace(LEASE - number, 10), leased_seconds=LEASE - number)
+                stage.watch(job, Pace(LEASE - number, 10))
             stage.local_tick(10)
         stage.beats.way.set()
         assert [stage.told.next() for _ in jobs] == ["renewed"] * 5

@@ -178,6 +178,13 @@ bad(
     not_with_token=lambda db: db.update_job_status(1, "completed", lease_token=1, lease_seconds=5),
 )
 bad(
+    "leases",
+    zero=lambda db: db.acquire_next_job(leases={"evaluation": 0}),
+    high=lambda db: db.acquire_next_job(leases={"evaluation": 3601}),
+    type=lambda db: db.acquire_next_job(leases={"nothing": 60}),
+    list=lambda db: db.acquire_next_job(leases=[("evaluation", 60)]),
+)
+bad(
     "seconds",
     zero=lambda db: db.renew_job_lease(1, 0, lease_token=1),
     high=lambda db: db.renew_job_lease(1, 3601, lease_token=1),

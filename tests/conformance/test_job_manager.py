@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Any
 
@@ -370,6 +371,18 @@ class TestTokens:
         assert tokens.of(1) == 2
         tokens.closed(1, 2)
         assert tokens.of(1) is None
+
+    @pytest.mark.verifies("PS-LEASE-HB-17")
+    def test_are_those_of_the_handler_that_asks_its_own_manager_about_its_own_job(self) -> None:
+        tokens, others = Tokens(), Tokens()
+
+        def handler() -> list[int | None]:
+            tokens.carry(1, 1)
+            return [tokens.of(1), tokens.of(2), others.of(1)]
+
+        tokens.leased(1, 2)
+        assert copy_context().run(handler) == [1, None, None]
+        assert tokens.of(1) == 2
 
 
 def test_metrics_that_count_nothing_take_everything(manager: JobManager) -> None:

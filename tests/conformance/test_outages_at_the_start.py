@@ -2,27 +2,81 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 
-from prompt_studio import JobManager, JobStatus, StoreUnavailable, TransientConflict
+from prompt_studio import JobContext, JobManager, JobStatus, StoreUnavailable, TransientConflict
 from prompt_studio.metrics import Ending
+from prompt_studio.running.beats import Loss
 from tests.conformance.working import LIMIT_SECONDS, Counted, Troubled, quick, row, until, work
 
 pytestmark = pytest.mark.conformance
 
 
 class TestTheDatabaseOfBeats:
-    @pytest.mark.verifies("PS-LEASE-HB-6", "PS-LEASE-HB-7")
-    def test_is_opened_by_the_beats_which_wait_for_it(
+    @pytest.mark.verifies("PS-LEASE-HB-6", "PS-LEASE-HB-25")
+    def test_is_opened_before_a_worker_acquires_and_waited_for(
         self, worker: JobManager, troubled: Troubled, counted: Counted
     ) -> None:
+        acquired: list[int] = []
+        troubled.on_acquired = lambda: acquired.append(counted.claims_failed)
         troubled.opening = [StoreUnavailable("away, on purpose")] * 2
         worker.register_handler("evaluation", lambda _: until(lambda: counted.renewals > 0), lease_seconds=5)
-        worker.create_job("evaluation", 1, {})
+        worker.create_job("evaluation", 1, {}, max_retries=0)
         assert work(worker, until=1)
-        assert troubled.opened_by == ["prompt-studio-heartbeat"] * 3
+        assert acquired[0] == 2
+        assert [name.rpartition("_")[0] for name in troubled.opened_by] == ["prompt-studio-call"] * 3
         assert (counted.endings, counted.lost_for) == ([Ending.COMPLETED], [])
+
+    @pytest.mark.verifies("PS-LEASE-HB-25")
+    def test_that_gives_beats_no_answer_keeps_a_worker_from_acquiring(
+        self, worker: JobManager, troubled: Troubled, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first handler runs while they fail; the second job comes then, and is claimed when one was answered."""
+        claims: list[int] = []
+
+        @worker.register_handler("evaluation", lease_seconds=30)
+        def handler(context: JobContext) -> None:
+            if context.job_id == 1:
+                monkeypatch.setattr(Troubled, "away", True)
+                until(lambda: counted.renewals_failed > 0)
+                worker.create_job("evaluation", 1, {})
+                until(lambda: counted.claims_failed > 1 or len(counted.claims) > 1)
+                claims.append(len(counted.claims))
+                monkeypatch.setattr(Troubled, "away", False)
+
+        monkeypatch.setattr(troubled, "_settings", replace(troubled.settings, heartbeat_seconds=0.1))
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=2)
+        assert claims == [1]
+        assert counted.endings == [Ending.COMPLETED] * 2
+
+    @pytest.mark.verifies("PS-LEASE-HB-25")
+    def test_is_asked_when_there_is_no_lease_any_more_that_beats_would_keep(
+        self, worker: JobManager, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It goes away under the first job, and comes back when that is lost and no other could be acquired."""
+
+        @worker.register_handler("evaluation", lease_seconds=1)
+        def handler(context: JobContext) -> None:
+            monkeypatch.setattr(Troubled, "away", True)
+            monkeypatch.setattr(Troubled, "silent", True)
+            assert context.cancellation.wait(LIMIT_SECONDS)
+
+        def claim_failed() -> None:
+            Counted.claim_failed(counted)
+            if counted.endings:
+                monkeypatch.setattr(Troubled, "silent", False)
+
+        monkeypatch.setattr(counted, "claim_failed", claim_failed)
+        worker.register_handler("generation", quick, lease_seconds=3600)
+        for job_type in ("evaluation", "generation"):
+            worker.create_job(job_type, 1, {}, max_retries=0)
+        assert work(worker, until=2, max_concurrent=1)
+        assert counted.lost_for == [Loss.DEADLINE]
+        assert counted.endings == [Ending.LOST, Ending.COMPLETED]
+        assert counted.claims_failed > 0
 
     @pytest.mark.verifies("PS-LEASE-HB-6")
     def test_is_not_opened_for_a_job_that_needs_no_beat(self, worker: JobManager, troubled: Troubled) -> None:

@@ -72,6 +72,37 @@ class TestFromEnvironment:
             Settings.from_environment({"TLDW_PS_SQLITE_WAL": text})
 
 
+class TestTheTransactionPooler:
+    @pytest.mark.parametrize(
+        ("environment", "locks", "pooler"),
+        [
+            ({}, True, False),
+            ({"TLDW_PS_ADVISORY_LOCKS": "off"}, False, False),
+            ({"TLDW_PS_TRANSACTION_POOLER": "1"}, False, True),
+            ({"TLDW_PS_TRANSACTION_POOLER": "on", "TLDW_PS_ADVISORY_LOCKS": "0"}, False, True),
+            ({"TLDW_PS_TRANSACTION_POOLER": "no", "TLDW_PS_ADVISORY_LOCKS": "yes"}, True, False),
+        ],
+    )
+    @pytest.mark.verifies("PS-LOCKS-4")
+    def test_is_announced_by_a_variable_which_turns_locks_off(
+        self, environment: dict[str, str], *, locks: bool, pooler: bool
+    ) -> None:
+        settings = Settings.from_environment(environment)
+        assert (settings.advisory_locks, settings.transaction_pooler) == (locks, pooler)
+
+    @pytest.mark.verifies("PS-INPUT-5")
+    def test_is_refused_beside_locks_that_were_asked_for(self) -> None:
+        both = {"TLDW_PS_TRANSACTION_POOLER": "1", "TLDW_PS_ADVISORY_LOCKS": "1"}
+        with pytest.raises(InputError, match=r"TLDW_PS_ADVISORY_LOCKS must be off.* TLDW_PS_TRANSACTION_POOLER is on"):
+            Settings.from_environment(both)
+
+    @pytest.mark.parametrize("variable", ["TLDW_PS_TRANSACTION_POOLER", "TLDW_PS_ADVISORY_LOCKS"])
+    @pytest.mark.verifies("PS-INPUT-5")
+    def test_is_announced_by_no_other_words(self, variable: str) -> None:
+        with pytest.raises(InputError, match=f"{variable} must be one of"):
+            Settings.from_environment({variable: "maybe"})
+
+
 class TestSettings:
     @pytest.mark.parametrize(
         ("argument", "value"),

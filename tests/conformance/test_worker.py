@@ -72,24 +72,17 @@ class TestAWorker:
         assert work(worker, until=1)
         assert row(worker)["status"] is JobStatus.COMPLETED
 
-    @pytest.mark.verifies("PS-LEASE-HB-1")
-    def test_claims_with_the_shortest_lease_and_brings_each_job_to_its_own(
-        self, worker: JobManager, counted: Counted
-    ) -> None:
-        def leased_seconds(job: JobRow) -> float:
-            assert job["leased_until"] is not None
-            assert job["started_at"] is not None
-            return (job["leased_until"] - job["started_at"]).total_seconds()
-
-        @worker.register_handler("evaluation", lease_seconds=3000)
-        def handler(context: JobContext) -> None:
-            until(lambda: leased_seconds(row(worker, context.job_id)) == 3000)
-
+    @pytest.mark.verifies("PS-LEASE-HB-1", "PS-LEASE-HB-26")
+    def test_claims_each_job_for_its_own_lease(self, worker: JobManager, counted: Counted) -> None:
+        worker.register_handler("evaluation", quick, lease_seconds=3000)
         worker.register_handler("generation", quick, lease_seconds=300)
         for job_type in ("evaluation", "generation"):
             worker.create_job(job_type, 1, {})
         assert work(worker, until=2)
-        assert [leased_seconds(job) for job in counted.claims] == [300, 300]
+        for job, seconds in zip(counted.claims, (3000, 300), strict=True):
+            assert job["leased_until"] is not None
+            assert job["started_at"] is not None
+            assert (job["leased_until"] - job["started_at"]).total_seconds() == seconds
 
     @pytest.mark.verifies("PS-LEASE-HB-6")
     def test_takes_no_handler_while_it_works(self, worker: JobManager) -> None:
@@ -143,7 +136,7 @@ class TestAWorker:
 
 
 class TestAClaimThatTakesLongerThanItsLease:
-    """One type has a lease of a second; the job that is claimed is of another, and has one execution."""
+    """One type has a lease of a second; the job that is claimed has one execution."""
 
     @pytest.fixture(autouse=True)
     def slow(self, worker: JobManager, troubled: Troubled) -> None:
@@ -154,14 +147,25 @@ class TestAClaimThatTakesLongerThanItsLease:
 
         troubled.on_acquired = outlast
         worker.register_handler("evaluation", quick, lease_seconds=1)
-        worker.register_handler("generation", quick, lease_seconds=3600)
+
+    @pytest.mark.verifies("PS-LEASE-HB-26", "PS-LEASE-HB-7")
+    def test_or_a_database_that_is_away_for_as_long_costs_other_types_nothing(
+        self, worker: JobManager, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def outlast(context: JobContext) -> None:
+            assert not context.cancellation.wait(1.1)
+
+        monkeypatch.setattr(Troubled, "away", True)
+        worker.register_handler("generation", outlast, lease_seconds=3600)
         worker.create_job("generation", 1, {}, max_retries=0)
+        assert work(worker, until=1)
+        assert (counted.endings, counted.lost_for) == ([Ending.COMPLETED], [])
 
     @pytest.mark.verifies("PS-LEASE-HB-18", "PS-LEASE-HB-7")
-    def test_is_followed_by_a_renewal(self, worker: JobManager, counted: Counted) -> None:
-        assert work(worker, until=1)
-        assert counted.endings == [Ending.COMPLETED]
-        assert counted.lost_for == []
+    def test_costs_no_execution(self, worker: JobManager, counted: Counted) -> None:
+        worker.create_job("evaluation", 1, {}, max_retries=0)
+        assert work(worker, until=2)
+        assert (counted.endings, counted.lost_for) == ([Ending.RELEASED, Ending.COMPLETED], [Loss.DEADLINE])
 
     @pytest.mark.parametrize("stopped", [False, True])
     @pytest.mark.verifies("PS-LEASE-HB-18")
@@ -174,6 +178,7 @@ class TestAClaimThatTakesLongerThanItsLease:
         *,
         stopped: bool,
     ) -> None:
+        worker.create_job("evaluation", 1, {}, max_retries=0)
         monkeypatch.setattr(Troubled, "away", True)
         outlast = troubled.on_acquired
 
@@ -193,6 +198,7 @@ class TestAClaimThatTakesLongerThanItsLease:
     def test_changes_nothing_when_somebody_has_taken_the_job(
         self, worker: JobManager, counted: Counted, troubled: Troubled, clock: VirtualClock
     ) -> None:
+        worker.create_job("evaluation", 1, {}, max_retries=0)
         outlast, taken = troubled.on_acquired, list[JobRow | None]()
 
         def take() -> None:
@@ -206,6 +212,53 @@ class TestAClaimThatTakesLongerThanItsLease:
         assert work(worker, until=1)
         assert counted.endings == [Ending.LOST]
         assert taken == [row(worker)]
+
+
+class TestAHandlerWhoseJobIsTakenBesideIt:
+    """Its lease ends, and the worker that runs it has room and takes the job again: then it would still close it."""
+
+    def played(self, worker: JobManager, counted: Counted, said: list[bool]) -> None:
+        worker.create_job("evaluation", 1, {})
+        assert work(worker, until=2)
+        assert said == [False]
+        assert sorted(counted.endings) == [Ending.COMPLETED, Ending.LOST]
+        found = row(worker)
+        assert (found["status"], found["result"], found["lease_token"]) == (JobStatus.COMPLETED, "fresh", 2)
+
+    @pytest.mark.verifies("PS-LEASE-HB-17", "INV-SINGLE-HOLDER", "INV-RESULT-FENCED")
+    def test_changes_nothing_on_a_thread(self, worker: JobManager, counted: Counted, clock: VirtualClock) -> None:
+        said, again = list[bool](), threading.Event()
+
+        @worker.register_handler("evaluation", lease_seconds=3600)
+        def handler(context: JobContext) -> str:
+            if context.lease_token == 1:
+                clock.tick(3600)
+                assert again.wait(LIMIT_SECONDS)
+                said.append(worker.update_job_status(context.job_id, "completed", result="stale"))
+                return "stale"
+            again.set()
+            until(lambda: len(said) > 0)
+            return "fresh"
+
+        self.played(worker, counted, said)
+
+    @pytest.mark.verifies("PS-LEASE-HB-17", "INV-SINGLE-HOLDER", "INV-RESULT-FENCED")
+    def test_changes_nothing_on_the_event_loop(self, worker: JobManager, counted: Counted, clock: VirtualClock) -> None:
+        said, again, over = list[bool](), asyncio.Event(), asyncio.Event()
+
+        @worker.register_handler("evaluation", lease_seconds=3600)
+        async def handler(context: JobContext) -> str:
+            if context.lease_token == 1:
+                clock.tick(3600)
+                await asyncio.wait_for(again.wait(), LIMIT_SECONDS)
+                said.append(worker.update_job_status(context.job_id, "completed", result="stale"))
+                over.set()
+                return "stale"
+            again.set()
+            await asyncio.wait_for(over.wait(), LIMIT_SECONDS)
+            return "fresh"
+
+        self.played(worker, counted, said)
 
 
 class TestTrouble:

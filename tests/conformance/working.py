@@ -38,6 +38,7 @@ class Counted(Metrics):
         self.endings: list[Ending] = []
         self.lost_for: list[str] = []
         self.renewals = 0
+        self.renewals_failed = 0
         self.repeated = 0
         self.claims_failed = 0
         self.claims: list[JobRow] = []
@@ -59,6 +60,10 @@ class Counted(Metrics):
         assert not late
         self.renewals += 1
 
+    def renewal_failed(self, job_type: str) -> None:
+        assert job_type
+        self.renewals_failed += 1
+
     def lost(self, job_type: str, reason: str) -> None:
         assert job_type
         self.lost_for.append(reason)
@@ -76,6 +81,8 @@ class Troubled(PromptStudioDatabase):
 
     away = False
     """To beats, whose database is another one of this class."""
+    silent = False
+    """To whoever asks whether it answers."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(*arguments, **named)
@@ -117,6 +124,11 @@ class Troubled(PromptStudioDatabase):
         if self.releasing:
             raise self.releasing.pop(0)
         return super().release_job(job_id, lease_token=lease_token)
+
+    def get_schema_version(self) -> int:
+        if type(self).silent:
+            raise StoreUnavailable("away, on purpose")
+        return super().get_schema_version()
 
     def renew_job_lease(self, *arguments: Any, **named: Any) -> Outcome:  # noqa: ANN401 - passed on
         if type(self).away:

@@ -55,7 +55,7 @@ def test_rows_that_others_have_locked_cost_no_other_job_its_lease(
         assert job is not None
         kind = "locked" if number < LOCKED else "free"
         attempt = Attempt(job_id=job["id"], job_type=kind, lease_token=job["lease_token"], worker_id="holder")
-        holding = heartbeat.watch(attempt, pace(LEASE, None), asked_at=asked_at, leased_seconds=LEASE)
+        holding = heartbeat.watch(attempt, pace(LEASE, None), asked_at=asked_at)
         heartbeat.tell(holding, partial(note, kind))
     with observer.session.transaction():
         observer.run("SELECT id FROM prompt_studio_job_queue WHERE id <= %s FOR UPDATE", LOCKED)

@@ -1,18 +1,23 @@
 """Sessions that end, servers that restart or refuse, waits that are cut short: what a caller of Postgres sees."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psycopg
 import pytest
 
 from prompt_studio import (
     DatabaseError,
+    JobManager,
+    Metrics,
     PromptStudioDatabase,
     Settings,
     StoreUnavailable,
 )
+from prompt_studio.metrics import Ending
 from tests.conformance.rows import claimed, stored
 from tests.faults.server_sessions import (
     LIMIT_SECONDS,
@@ -192,6 +197,35 @@ class TestNoConnectionLeft:
             stranger.run("ALTER ROLE limited CONNECTION LIMIT -1")
             assert database.create_job("evaluation", 1, {})["id"] == 1
             assert claimed(database)["id"] == 1
+
+    @pytest.mark.verifies("PS-LEASE-HB-25")
+    def test_for_beats_keeps_a_worker_from_acquiring(self, limited: tuple[str, Stranger]) -> None:
+        """The worker session is there, and claims; there is one connection more when two looks were in vain."""
+        dsn, stranger = limited
+        begun_after: list[int] = []
+
+        class Counted(Metrics):
+            failed = 0
+
+            def claim_failed(self) -> None:
+                self.failed += 1
+                if self.failed == 2:
+                    stranger.run("ALTER ROLE limited CONNECTION LIMIT -1")
+
+            def ended(self, job_type: str, ending: Ending, seconds: float) -> None:
+                del job_type, ending, seconds
+                manager.stop_processing()
+
+        with PromptStudioDatabase(dsn, "tester", settings=replace(BRIEF, notifications=False)) as database:
+            assert database.acquire_next_job() is None
+            database.create_job("evaluation", 1, {}, max_retries=0)
+            stranger.run("ALTER ROLE limited CONNECTION LIMIT 1")
+            counted = Counted()
+            manager = JobManager(database, metrics=counted, poll_seconds=0.05)
+            manager.register_handler("evaluation", lambda context: begun_after.append(counted.failed * context.job_id))
+            assert asyncio.run(asyncio.wait_for(manager.start_processing(), 3 * LIMIT_SECONDS))
+            assert begun_after == [2]
+            assert stored(database, 1)["status"] == "completed"
 
     @pytest.mark.verifies("PS-FAULTS-2")
     def test_of_the_pool_is_waited_for_within_the_limit(self, postgres_database: str) -> None:

@@ -82,6 +82,19 @@ class Interrupted:
 
 interrupted = {"evaluation": Interrupted()}
 
+
+async def listens_itself(context: JobContext):
+    loop, own = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, own.set)
+    context.progress(note="listening")
+    await own.wait()
+    if context.payload == "given up":
+        loop.remove_signal_handler(signal.SIGUSR1)
+    context.progress(note="waiting")
+    await asyncio.Event().wait()
+
+listening = {"optimization": listens_itself}
+
 @handlers.register("optimization")
 async def never(context: JobContext):
     context.progress(note="waiting")
@@ -378,6 +391,26 @@ class TestASignal:
             assert job["result"] == -signal.SIGTERM
         worker.signal(signal.SIGTERM)
         assert worker.ended()[0] == 0
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize("payload", ["kept", "given up"])
+    @pytest.mark.verifies("PS-LEASE-HB-21")
+    def test_is_heard_though_a_handler_listens_to_others(
+        self, workers: Start, database: PromptStudioDatabase, payload: str, number: signal.Signals
+    ) -> None:
+        """The event loop then hears in our place, or nobody does; what is not ours the handler hears itself."""
+        database.create_job("optimization", 1, payload)
+        worker = workers("--handlers", "tasks:listening", "--grace-seconds", "3600")
+        worker.await_line("listening")
+        worker.signal(signal.SIGUSR1)
+        worker.await_line("waiting")
+        worker.signal(number)
+        worker.await_line(f"stopping: {number.name}")
+        worker.signal_until(number, f"stopping: {number.name}")
+        assert worker.ended()[0] == 0
+        job = database.get_job(1)
+        assert job is not None
+        assert (job["status"], job["executions"]) == (JobStatus.QUEUED, 0)
 
     @pytest.mark.verifies("PS-LEASE-HB-22")
     def test_is_heard_while_a_handler_blocks_the_loop(self, workers: Start, database: PromptStudioDatabase) -> None:

@@ -62,11 +62,11 @@ class Ground:
     spread: Callable[[], float]
     hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def leased(self, job: JobRow, pace: Pace, *, asked_at: float, leased_seconds: int) -> Claimed:
+    def leased(self, job: JobRow, pace: Pace, *, asked_at: float) -> Claimed:
         """Keep the lease of a job that was leased by a call that began at `asked_at`."""
         self.tokens.leased(job["id"], job["lease_token"])
         attempt = self._attempt(job)
-        return Claimed(job, self.heartbeat.watch(attempt, pace, asked_at=asked_at, leased_seconds=leased_seconds))
+        return Claimed(job, self.heartbeat.watch(attempt, pace, asked_at=asked_at))
 
     def renewed(self, job: JobRow, pace: Pace) -> Claimed:
         """Renew the lease of a job that was leased before, to the length that its pace has, and keep it.
@@ -79,7 +79,7 @@ class Ground:
         outcome = self.database.renew_job_lease(job["id"], pace.lease_seconds, lease_token=token)
         if outcome.job is None:
             raise JobStopped(loss(outcome) or "")
-        return self.leased(outcome.job, pace, asked_at=asked_at, leased_seconds=pace.lease_seconds)
+        return self.leased(outcome.job, pace, asked_at=asked_at)
 
     async def taken_over(self, job: JobRow, pace: Pace, uncut: Uncut) -> Claimed:
         """The same, off the event loop, and repeated in trouble for as long as a lease is, unless it is hurried.
@@ -245,12 +245,14 @@ class Running:
             await self._uncut.wait(asyncio.wait({self._handler, self._left}, return_when=asyncio.FIRST_COMPLETED))
 
     async def _awaited(self) -> Any:  # noqa: ANN401 - a result
+        self._ground.tokens.carry(self._attempt.job_id, self._attempt.lease_token)  # in the task's own context
         try:
             return await self._registration.call(self.context)
         except SystemExit as error:
             raise RuntimeError("the handler raised SystemExit") from error
 
     def _called(self) -> Any:  # noqa: ANN401 - a result
+        self._ground.tokens.carry(self._attempt.job_id, self._attempt.lease_token)  # in a copy of the context
         result = self._registration.call(self.context)
         if asyncio.iscoroutine(result):
             result.close()

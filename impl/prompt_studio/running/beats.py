@@ -21,7 +21,10 @@ JITTER: Final = 0.1
 """The part of an interval by which a beat comes sooner or later, so that workers that began together do not beat so."""
 
 TRIES_PER_LEASE: Final = 10
-"""How often at most a beat without an answer is tried again in the length of a lease."""
+"""How often a beat without an answer is tried again in the length of a lease; in that of a long one more often."""
+
+UNANSWERED_SECONDS_MAX: Final = 10.0
+"""The longest until it is tried again, however long the lease: meanwhile no other job is claimed."""
 
 BEAT_SECONDS_MIN: Final = 0.1
 """A database is given that long for an answer, however short the lease."""
@@ -92,14 +95,12 @@ class Beat:
         pace: how the lease is kept.
         due: when to beat next.
         deadline: when to stop believing in the lease.
-        leased_seconds: how long the lease is that ends then.
         is_unanswered: the last beat ended in an error.
     """
 
     pace: Pace
     due: float
     deadline: float
-    leased_seconds: int
     is_unanswered: bool = False
 
     @property
@@ -112,25 +113,24 @@ class Beat:
         return self.is_unanswered, self.due if self.is_unanswered else self.deadline
 
 
-def first_beat(pace: Pace, asked_at: float, leased_seconds: int, spread: float) -> Beat:
-    """After a claim for so long, called at `asked_at`. One for less than the pace's lease is brought to it at once.
+def first_beat(pace: Pace, asked_at: float, spread: float) -> Beat:
+    """After a claim that was called at `asked_at`.
 
     `spread` is drawn evenly from 1 - JITTER to 1 + JITTER, here and below.
     """
-    brief = leased_seconds < pace.lease_seconds
-    due = asked_at if brief else asked_at + _interval(pace, spread)
-    return Beat(pace, due, asked_at + leased_seconds, leased_seconds)
+    return Beat(pace, asked_at + _interval(pace, spread), asked_at + pace.lease_seconds)
 
 
 def renewed(beat: Beat, asked_at: float, spread: float) -> Beat:
     """After a beat that was called at `asked_at`, and applied. The deadline never goes back."""
     deadline = max(beat.deadline, asked_at + beat.pace.lease_seconds)
-    return Beat(beat.pace, asked_at + _interval(beat.pace, spread), deadline, beat.pace.lease_seconds)
+    return Beat(beat.pace, asked_at + _interval(beat.pace, spread), deadline)
 
 
 def unanswered(beat: Beat, now: float, spread: float) -> Beat:
     """After a beat that ended in an error at `now`: it may have been applied, and proves nothing."""
-    pause = min(beat.pace.interval_seconds, beat.leased_seconds / TRIES_PER_LEASE)
+    kept = beat.pace
+    pause = min(kept.interval_seconds, kept.lease_seconds / TRIES_PER_LEASE, UNANSWERED_SECONDS_MAX)
     return replace(beat, due=now + pause * spread, is_unanswered=True)
 
 

@@ -16,7 +16,7 @@ from random import SystemRandom
 from typing import Final
 
 from prompt_studio.database import PromptStudioDatabase
-from prompt_studio.errors import DatabaseError
+from prompt_studio.errors import DatabaseError, StoreUnavailable
 from prompt_studio.metrics import Metrics
 from prompt_studio.running import beats
 from prompt_studio.running.attempt_log import AttemptLog
@@ -100,12 +100,14 @@ class Heartbeat:
         clock: Callable[[], float] = local_seconds,
         spread: Callable[[], float] = draw_spread,
     ) -> None:
-        """Beat on a database that nobody else uses: it is opened by the first beat, and closed with the heartbeat.
+        """Beat on a database that nobody else uses: opened by `prove` or the first beat, closed with the heartbeat.
 
         So to begin is no call to the database, and trouble in opening it is that of a beat.
         """
         self._open_database = open_database
         self._database: PromptStudioDatabase | None = None
+        self._opening = threading.Lock()
+        self._doubt: str | None = "none was made yet"
         self._metrics = metrics
         self._clock = clock
         self._spread = spread
@@ -127,9 +129,27 @@ class Heartbeat:
         """Whether leases are kept; False only after a defect, which has been logged."""
         return all(thread.is_alive() for thread in self._threads)
 
-    def watch(self, attempt: Attempt, pace: Pace, *, asked_at: float, leased_seconds: int) -> Holding:
-        """Keep the lease of an attempt that was claimed by a call at `asked_at`, for so long."""
-        holding = Holding(attempt, beats.first_beat(pace, asked_at, leased_seconds, self._spread()))
+    def prove(self) -> None:
+        """Make sure that beats are answered, before a lease is taken that they must keep; not on the event loop.
+
+        While leases are kept the beats themselves tell; when there are none, the database is asked.
+
+        Raises:
+            DatabaseError: the last beat was not answered, or there is none that could be made.
+        """
+        with self._changed:
+            doubt, beating = self._doubt, any(holding.beating for holding in self._holdings)
+        if doubt is None:
+            return
+        if beating:
+            raise StoreUnavailable(f"beats have no answer: {doubt}")
+        self._opened().get_schema_version()
+        with self._changed:
+            self._doubt = None
+
+    def watch(self, attempt: Attempt, pace: Pace, *, asked_at: float) -> Holding:
+        """Keep the lease of an attempt that was claimed, for as long as its pace says, by a call at `asked_at`."""
+        holding = Holding(attempt, beats.first_beat(pace, asked_at, self._spread()))
         with self._changed:
             self._holdings.append(holding)
             self._changed.notify_all()
@@ -204,9 +224,7 @@ class Heartbeat:
         """Renew one lease, and note what came of it."""
         attempt, asked_at = holding.attempt, self._clock()  # impl: PS-LEASE-HB-1, PS-LEASE-HB-2
         try:
-            if self._database is None:
-                self._database = self._open_database()
-            outcome = self._database.renew_job_lease(
+            outcome = self._opened().renew_job_lease(
                 attempt.job_id, holding.beat.pace.lease_seconds, lease_token=attempt.lease_token
             )
         except DatabaseError as error:
@@ -214,9 +232,12 @@ class Heartbeat:
             self._metrics.renewal_failed(attempt.job_type)
             with self._changed:
                 holding.beat = beats.unanswered(holding.beat, self._clock(), self._spread())
+                if isinstance(error, StoreUnavailable):  # anything else is an answer, and about this row
+                    self._doubt = str(error)
             return
         found = beats.loss(outcome)
         with self._changed:
+            self._doubt = None
             if found is None:
                 holding.beat = beats.renewed(holding.beat, asked_at, self._spread())
                 self._changed.notify_all()
@@ -226,6 +247,12 @@ class Heartbeat:
                     self._lose(holding, found)
         if found is None:
             self._metrics.renewed(attempt.job_type, late=outcome.late)
+
+    def _opened(self) -> PromptStudioDatabase:
+        with self._opening:
+            if self._database is None:
+                self._database = self._open_database()
+            return self._database
 
     # The thread that watches
 

@@ -20,7 +20,7 @@ from prompt_studio.errors import DatabaseError, StoreUnavailable, TransientConfl
 from prompt_studio.jobs import JobType
 from prompt_studio.running.attempt import STOPPING, Claimed, Ended, Ground, Running
 from prompt_studio.running.beats import Pace
-from prompt_studio.running.handlers import Handlers, JobContext, JobStopped, Registration
+from prompt_studio.running.handlers import Handlers, JobContext, Registration
 from prompt_studio.running.heartbeat import local_seconds
 from prompt_studio.running.polling import SPREAD_MIN, Idle
 from prompt_studio.running.threads import Uncut, is_set_within
@@ -136,10 +136,8 @@ class Worker:
         if not self._ground.heartbeat.is_alive:
             raise RuntimeError("the heartbeat has ended by a defect, which was logged: no lease would be kept")
         paces = {job_type: self._pace_of(registration) for job_type, registration in self._handlers.items()}
-        # The shortest: a beat brings the others to their own at once, and no renewal could shorten a longer one.
-        seconds = min(pace.lease_seconds for pace in paces.values())
         # impl: PS-LEASE-HB-13
-        claim = self._ground.call(partial(self._acquire, seconds, paces))
+        claim = self._ground.call(partial(self._acquire, paces))
         running = None
         try:
             claimed = await self._uncut.answer(claim)
@@ -157,24 +155,21 @@ class Worker:
         self._uncut.obey()
         return running
 
-    def _acquire(self, lease_seconds: int, paces: Mapping[JobType, Pace]) -> Claimed | None:
+    def _acquire(self, paces: Mapping[JobType, Pace]) -> Claimed | None:
+        self._ground.heartbeat.prove()  # impl: PS-LEASE-HB-25
         asked_at = local_seconds()
         try:
             job = self._ground.database.acquire_next_job(
-                worker_id=self._ground.worker_id, lease_seconds=lease_seconds, job_types=list(paces)
+                worker_id=self._ground.worker_id,
+                job_types=list(paces),
+                leases={job_type: pace.lease_seconds for job_type, pace in paces.items()},  # impl: PS-LEASE-HB-26
             )
         except UnreadableJob as unreadable:
             self._fail(unreadable)
             raise
         if job is None:
             return None
-        pace = paces[job["job_type"]]
-        if local_seconds() >= asked_at + lease_seconds / 2:
-            # It took so long that the first beat might miss the end of a brief lease. What comes of it otherwise is
-            # found out by that beat, or by the release of a job that has not begun.
-            with suppress(JobStopped, StoreUnavailable, TransientConflict):
-                return self._ground.renewed(job, pace)
-        return self._ground.leased(job, pace, asked_at=asked_at, leased_seconds=lease_seconds)
+        return self._ground.leased(job, paces[job["job_type"]], asked_at=asked_at)
 
     def _fail(self, job: UnreadableJob) -> None:
         """Fail a job that was claimed and that nobody can run, for good: it would be each worker's next one."""

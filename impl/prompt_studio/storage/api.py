@@ -156,10 +156,8 @@ class JobStore(Protocol):
     def cleanup_jobs(self, older_than_days: int) -> int:
         """Delete old terminal jobs."""
 
-    def acquire_next_job(
-        self, worker_id: str | None, lease_seconds: int, job_types: Sequence[JobType]
-    ) -> JobRow | None:
-        """Lease the best eligible job."""
+    def acquire_next_job(self, worker_id: str | None, leases: Mapping[JobType, int]) -> JobRow | None:
+        """Lease the best eligible job of these types, each for its own number of seconds."""
 
     def acquire_this_job(self, job_id: int, worker_id: str | None, lease_seconds: int) -> Outcome:
         """Lease one job."""

@@ -86,7 +86,7 @@ class Claims(Protocol):
         """Where closing calls run."""
 
     def begin(self, lease_seconds: int, parameters: Parameters) -> Claim:
-        """A call that acquires."""
+        """A call that acquires, with leases of so many seconds or more."""
 
     def told(self, job_id: int, lease_token: int, outcome: Outcome, closing: ClosedBy | None) -> None:
         """Hear what a call with a token was answered; `closing` is None for a renewal."""

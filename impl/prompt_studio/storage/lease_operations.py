@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -21,16 +21,19 @@ EXHAUSTED_PER_CALL_MAX: Final = 100
 class LeaseOperations(Operations):
     """Jobs at work."""
 
-    def acquire_next_job(
-        self, worker_id: str | None, lease_seconds: int, job_types: Sequence[JobType]
-    ) -> JobRow | None:
-        """The best eligible job, leased; None when there is none.
+    def acquire_next_job(self, worker_id: str | None, leases: Mapping[JobType, int]) -> JobRow | None:
+        """The best eligible job of these types, leased for so many seconds; None when there is none.
 
         Exhausted expired jobs that are better are failed first, best first, each in a transaction of its own: a
         crash on the way then loses nothing, and no rival waits for all of them.
         """
         self._sessions.current().refuse_callers_transaction()
-        claim = self._claims.begin(lease_seconds, {**self._lease(worker_id, lease_seconds), **wanted_types(job_types)})
+        wanted = wanted_types(list(leases))
+        lengths = {
+            f"lease_milliseconds_{number}": leases[job_type] * MILLISECONDS
+            for number, job_type in enumerate(wanted.values(), start=1)
+        }
+        claim = self._claims.begin(min(leases.values()), {"worker_id": _name(worker_id), **wanted, **lengths})
         for _ in range(EXHAUSTED_PER_CALL_MAX):
             step = claim.step(fails_exhausted=True)
             if not step.exhausted:
@@ -40,7 +43,8 @@ class LeaseOperations(Operations):
     def acquire_this_job(self, job_id: int, worker_id: str | None, lease_seconds: int) -> Outcome:
         """One job, leased, if it is queued and available."""
         self._sessions.current().refuse_callers_transaction()
-        claim = self._claims.begin(lease_seconds, {"job_id": job_id, **self._lease(worker_id, lease_seconds)})
+        lease = {"worker_id": _name(worker_id), "lease_milliseconds": lease_seconds * MILLISECONDS}
+        claim = self._claims.begin(lease_seconds, {"job_id": job_id, **lease})
         session = self._sessions.current()
         patience = session.patience()
         while True:
@@ -119,12 +123,10 @@ class LeaseOperations(Operations):
             return None
         return refused_move(self._dialect.job(rows[0]) if rows else None, JobStatus.PROCESSING)
 
-    def _lease(self, worker_id: str | None, lease_seconds: int) -> dict[str, object]:
-        # A nameless worker gets a name of its own: with the last owner's it could renew what was that one's.
-        return {
-            "worker_id": worker_id or f"anonymous-{uuid.uuid4().hex}",
-            "lease_milliseconds": lease_seconds * MILLISECONDS,
-        }
+
+def _name(worker_id: str | None) -> str:
+    """A nameless worker gets a name of its own: with the last owner's it could renew what was that one's."""
+    return worker_id or f"anonymous-{uuid.uuid4().hex}"
 
 
 def _applied_under_lease(job: JobRow) -> Outcome:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from prompt_studio.config import TRANSACTION_POOLER_VARIABLE
 from prompt_studio.errors import SchemaError, StoreUnavailable
 from prompt_studio.storage.postgres.connection import PostgresConnection
 from prompt_studio.storage.statements import Language, Statement, Statements, load_statements, schema_texts
@@ -159,7 +160,8 @@ def refuse_transaction_pooler(connect: Callable[[], PostgresConnection], place: 
     if not stays:
         raise StoreUnavailable(
             f"{place}: a proxy changes server connections between transactions, and advisory locks need one that "
-            "stays: connect to the server itself, or set advisory_locks=False and transaction_pooler=True"
+            "stays: connect to the server itself, or set advisory_locks=False and transaction_pooler=True "
+            f"({TRANSACTION_POOLER_VARIABLE}=1)"
         )
 
 

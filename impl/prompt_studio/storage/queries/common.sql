@@ -2,7 +2,8 @@
 --
 -- Each write carries its whole guard, so that guard and effect are one step; none relies on an earlier read.
 -- What stands to the right of a SET is the row as it was found. `${now}` is the database's clock. Statuses are
--- literals, as in the partial indexes. Any one of three job types is `job_type IN (:job_type_1, ..., :job_type_3)`.
+-- literals, as in the partial indexes. Any one of three job types is `job_type IN (:job_type_1, ..., :job_type_3)`,
+-- and each has a lease of its own, `:lease_milliseconds_1` and so on.
 -- `${now} + n ${milliseconds}` is n milliseconds later, and `${epoch} + n ${milliseconds}` is n of them after 1970.
 -- `${wakes}` stands where a job may be claimed from now on, and tells workers who listen, where a database can.
 
@@ -71,7 +72,11 @@ UPDATE prompt_studio_job_queue
 SET revision = revision + 1,
     was_reclaim = (status = 'processing'),
     retry_count = CASE WHEN status = 'processing' THEN retry_count + 1 ELSE retry_count END,
-    status = 'processing', lease_owner = :worker_id, leased_until = ${now} + :lease_milliseconds ${milliseconds},
+    status = 'processing', lease_owner = :worker_id,
+    leased_until = ${now} + CASE job_type
+        WHEN :job_type_1 THEN CAST(:lease_milliseconds_1 AS BIGINT)
+        WHEN :job_type_2 THEN CAST(:lease_milliseconds_2 AS BIGINT)
+        ELSE CAST(:lease_milliseconds_3 AS BIGINT) END ${milliseconds},
     lease_token = lease_token + 1, -- impl: PS-CONCURRENCY-5
     executions = executions + 1, -- impl: PS-CONCURRENCY-16
     started_at = ${now}, late = FALSE,

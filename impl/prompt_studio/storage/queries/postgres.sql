@@ -44,7 +44,11 @@ won AS (
     SET revision = revision + 1,
         was_reclaim = (status = 'processing'),
         retry_count = CASE WHEN status = 'processing' THEN retry_count + 1 ELSE retry_count END,
-        status = 'processing', lease_owner = :worker_id, leased_until = ${now} + :lease_milliseconds ${milliseconds},
+        status = 'processing', lease_owner = :worker_id,
+        leased_until = ${now} + CASE job_type
+            WHEN :job_type_1 THEN CAST(:lease_milliseconds_1 AS BIGINT)
+            WHEN :job_type_2 THEN CAST(:lease_milliseconds_2 AS BIGINT)
+            ELSE CAST(:lease_milliseconds_3 AS BIGINT) END ${milliseconds},
         lease_token = lease_token + 1, -- impl: PS-CONCURRENCY-5
         executions = executions + 1, -- impl: PS-CONCURRENCY-16
         started_at = ${now}, late = FALSE,
