@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from tests.harness.interleaving.independence import Footprint, Reader, Table, independent
@@ -34,7 +35,7 @@ def every_order(scheduler: Scheduler, scenario: Scenario, *, preemptions: int | 
     prefixes: list[tuple[list[str], list[Step]]] = [([], [])]
     while prefixes:
         prefix, was = prefixes.pop()
-        run = yield from branched(lambda: scheduler.run(scenario, follow(prefix)), prefix, was)  # noqa: B023 - used here
+        run = yield from branched(partial(scheduler.run, scenario, follow(prefix)), prefix, was)
         yield run
         for number in range(len(prefix), len(run.steps)):
             step = run.steps[number]
