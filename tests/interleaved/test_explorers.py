@@ -22,7 +22,6 @@ from tests.harness.interleaved_layer import InterleavedLayer, Volume
 from tests.harness.interleaving import runs
 from tests.harness.interleaving.drawing import require_drawn
 from tests.harness.interleaving.explorers import (
-    CHOICES_OF_A_SERVER,
     Bounds,
     branched,
     by_luck,
@@ -38,7 +37,7 @@ from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scenario import Move, Scenario
 from tests.harness.interleaving.scenarios import THREE_SESSIONS, TWO_SESSIONS, acquire, job
 from tests.harness.interleaving.scheduler import Choose, Scheduler, deviations
-from tests.harness.interleaving.schedules import DivergedError, Schedule, replay
+from tests.harness.interleaving.schedules import CHOICES_OF_A_SERVER, DivergedError, Schedule, replay
 from tests.harness.interleaving.session import SessionWorker
 from tests.harness.locations import SQLITE, WITHOUT_LOCKS, Location
 from tests.harness.plugin import CERTIFICATE

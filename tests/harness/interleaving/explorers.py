@@ -10,16 +10,12 @@ import random
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
 
 from tests.harness.interleaving.independence import Footprint, Reader, Table, independent
 from tests.harness.interleaving.runs import Run, Step
 from tests.harness.interleaving.scenario import Scenario
 from tests.harness.interleaving.scheduler import Choose, Scheduler, follow
-from tests.harness.interleaving.schedules import DivergedError, require_branch
-
-CHOICES_OF_A_SERVER: Final = 30
-"""So often a branch is tried on which a server has to choose as it did before: who goes on first of several waiters."""
+from tests.harness.interleaving.schedules import CHOICES_OF_A_SERVER, DivergedError, require_branch
 
 
 def every_order(scheduler: Scheduler, scenario: Scenario, *, preemptions: int | None = None) -> Iterator[Run]:

@@ -27,6 +27,7 @@ from tests.harness.interleaving.excuses import excuses
 from tests.harness.interleaving.job_moves import NO_EXCUSES, JobMoves
 from tests.harness.interleaving.runs import Run
 from tests.harness.interleaving.scheduler import KILL, Scheduler, follow
+from tests.harness.interleaving.schedules import CHOICES_OF_A_SERVER
 from tests.harness.interleaving.session import Failed, Told
 from tests.harness.violation import Violation
 
@@ -86,8 +87,8 @@ class Judge:
         self._held += holds
         if (holds and self._held % self._looks_at) or any(unexpected_errors(run)):
             return strict
-        again = self._scheduler.run(run.scenario, follow(run.choices), look=True)
-        if again.events != run.events or again.after != run.after:
+        again = self._looked_at(run, same=not holds)
+        if not holds and not _is_the_same(again, run):
             return Judgement("inconclusive", why=f"played again it was another one:\n{diagram(run)}\n{diagram(again)}")
         relaxed = strict if holds else self.explain(again, excuses(again))
         broken = broken_by_steps(again, settings)
@@ -99,6 +100,14 @@ class Judge:
             return Judgement("violated", tuple(broken), f"{told}\n{diagram(again, broken)}")
         why = f"{relaxed.why}\n{diagram(again, broken)}" if broken else relaxed.why
         return Judgement(relaxed.verdict, tuple(broken) or relaxed.names, why)
+
+    def _looked_at(self, run: Run, *, same: bool) -> Run:
+        """Play it again and look after each step. `same`: again and again, until a server has chosen as before."""
+        for _ in range(CHOICES_OF_A_SERVER if same else 1):
+            again = self._scheduler.run(run.scenario, follow(run.choices), look=True)
+            if _is_the_same(again, run):
+                break
+        return again
 
     def require(self, run: Run) -> Judgement:
         """Judge, and raise unless it holds.
@@ -140,6 +149,10 @@ class Judge:
         if trouble:
             return Judgement("violated", (LOCKS,), "\n".join([*trouble, diagram(run)]))
         return HOLDS
+
+
+def _is_the_same(again: Run, run: Run) -> bool:
+    return again.events == run.events and again.after == run.after
 
 
 def untold(run: Run) -> list[int]:
