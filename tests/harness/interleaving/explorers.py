@@ -58,7 +58,7 @@ def one_of_each(scheduler: Scheduler, scenario: Scenario, table: Table, *, most:
     def explore(prefix: list[str], was: list[Step], asleep: dict[str, Footprint]) -> Generator[Run, None, Footprint]:
         nonlocal left
         left -= 1
-        walk = _Walk(prefix, asleep, Reader(table))
+        walk: _Walk
 
         def play() -> Run:
             nonlocal walk

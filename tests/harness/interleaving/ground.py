@@ -114,9 +114,6 @@ class Ground(Protocol):
     def held(self) -> set[tuple[int, int, Hold]]:
         """Each job whose row is locked by an open transaction, or that has an advisory lock, and by which process."""
 
-    def locks(self) -> set[tuple[int, int]]:
-        """Each job that has an advisory lock, and of which process."""
-
     def left(self) -> Left:
         """What sessions still have when everybody says that he has ended."""
 
@@ -249,10 +246,6 @@ class SqliteGround:
         """A writer has all or nothing, and nobody passes by what it has."""
         return set()
 
-    def locks(self) -> set[tuple[int, int]]:
-        """There are none."""
-        return set()
-
     def left(self) -> Left:
         """Somebody has the file if nobody else can write."""
         try:
@@ -368,11 +361,7 @@ class PostgresGround:
     def held(self) -> set[tuple[int, int, Hold]]:
         """Each job whose row is locked by an open transaction, or that has an advisory lock, and by which process."""
         rows: set[tuple[int, int, Hold]] = {(row["id"], row["pid"], "row") for row in self._rows(_HELD)}
-        return rows | {(job_id, process, "lock") for job_id, process in self.locks()}
-
-    def locks(self) -> set[tuple[int, int]]:
-        """Each job that has an advisory lock, and of which process."""
-        return {(row["id"], row["pid"]) for row in self._rows(_JOB_LOCKS)}
+        return rows | {(row["id"], row["pid"], "lock") for row in self._rows(_JOB_LOCKS)}
 
     def left(self) -> Left:
         """What sessions have when all is quiet."""

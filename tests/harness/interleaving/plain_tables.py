@@ -63,10 +63,6 @@ class _Plain:
         """There are no jobs."""
         return set()
 
-    def locks(self) -> set[tuple[int, int]]:
-        """There are no jobs."""
-        return set()
-
     def left(self) -> Left:
         """Nothing: a program's connection is as good as closed at its end."""
         return Left()

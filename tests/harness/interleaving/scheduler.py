@@ -82,10 +82,8 @@ class Scheduler:
     ) -> Run:
         """Play one schedule. `look`: at everything after each step, which takes time; `tell`: of each step."""
         workers = self._workers(scenario)
-        opened = {lane: self._opened[number] for lane, number in workers.items()}
-        run = _Play(self._pool, self._ground, scenario, workers, opened, look=look).run(choose, tell)
-        run.has_locks = any(one.has_locks for one in opened.values())
-        self._opened |= {workers[lane]: one for lane, one in opened.items()}
+        run = _Play(self._pool, self._ground, scenario, workers, self._opened, look=look).run(choose, tell)
+        run.has_locks = any(self._opened[number].has_locks for number in workers.values())
         return run
 
     def forget(self, scenario: Scenario) -> None:
@@ -119,11 +117,11 @@ class _Play:
         ground: Ground,
         scenario: Scenario,
         workers: dict[str, int],
-        opened: dict[str, Opened],
+        opened: dict[int, Opened],
         *,
         look: bool,
     ) -> None:
-        """`opened`: what each lane's worker has open; it is kept up to date."""
+        """`opened`: what each worker has open, by its number; it is kept up to date."""
         self._look = look
         self._pool = pool
         self._ground = ground
@@ -134,7 +132,7 @@ class _Play:
                 name,
                 list(moves),
                 workers.get(name),
-                processes=set(opened[name].server_processes) if name in opened else set(),
+                processes=set(opened[workers[name]].server_processes) if name in workers else set(),
                 may_be_cut_off=name in fated,
             )
             for name, moves in scenario.lanes.items()
@@ -173,8 +171,9 @@ class _Play:
         return self._run
 
     def _open(self, lane: _Lane) -> None:
-        self._opened[lane.name] = open_at(self._pool, self._number(lane), self._ground)
-        lane.processes = set(self._opened[lane.name].server_processes)
+        number = self._number(lane)
+        self._opened[number] = open_at(self._pool, number, self._ground)
+        lane.processes = set(self._opened[number].server_processes)
 
     @property
     def _names(self) -> dict[int, str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -178,10 +178,7 @@ def _replayed(scheduler: Scheduler, scenario: Scenario, schedule: Schedule) -> R
 def _divergences(steps: Sequence[Any], seen: Sequence[Any]) -> Iterator[DivergedError]:
     for number, (was, is_now) in enumerate(zip(steps, seen, strict=False)):
         if was != is_now:
-            others = {"woken", "answers"}
-            rest = [{name: value for name, value in one.items() if name not in others} for one in (was, is_now)]
-            by_server = rest[0] == rest[1] and was["woken"] != is_now["woken"]
-            yield DivergedError(number, was, is_now, by_server=by_server)
+            yield DivergedError(number, was, is_now, by_server=_is_by_server(was, is_now))
 
 
 def require_branch(run: Run, prefix: Sequence[str], was: Sequence[Step]) -> None:
@@ -197,13 +194,17 @@ def require_branch(run: Run, prefix: Sequence[str], was: Sequence[Step]) -> None
         if step.enabled != before.enabled:
             raise DivergedError(number, before.enabled, step.enabled)
         if number < len(prefix) - 1 and step != before:
-            same_but_woken = _but_for_the_woken(step) == _but_for_the_woken(before)
-            raise DivergedError(number, before, step, by_server=same_but_woken and len(step.woken) > 0)
+            raise DivergedError(number, before, step, by_server=_is_by_server(_comparable(before), _comparable(step)))
 
 
-def _but_for_the_woken(step: Step) -> Step:
-    told = tuple(one for one in step.answers if one[0] == step.lane)
-    return replace(step, woken=(), answers=told)
+def _is_by_server(was: Mapping[str, Any], is_now: Mapping[str, Any]) -> bool:
+    """Whether all that is another one is who went on of those that a step has woken, and what they were told."""
+    return len(is_now["woken"]) > 0 and _but_for_the_woken(was) == _but_for_the_woken(is_now)
+
+
+def _but_for_the_woken(told: Mapping[str, Any]) -> dict[str, Any]:
+    own = [answer for answer in told["answers"] if answer[0] == told["lane"]]
+    return {**told, "woken": [], "answers": own}
 
 
 def _comparable(step: Step) -> dict[str, Any]:
